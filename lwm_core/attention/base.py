@@ -1,0 +1,153 @@
+"""The two attention interfaces: a whole sequence, and one block on one device.
+
+`AbstractAttention` takes a whole, maybe sharded, sequence; `AbstractBlockKernel` takes one (query block,
+key block) pair and knows nothing of devices. A schedule (ring, all-gather, Ulysses) is written once over
+any block kernel. Also owns the site and refusal records. It holds no concrete part.
+"""
+
+import abc
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+from equinox import AbstractVar
+from jaxtyping import Array, Float, Float32
+
+from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.layout.base import AbstractLayout
+
+
+class Support(NamedTuple):
+    """Whether a part can serve a site; a refusal is a sentence that says why and what would work."""
+
+    ok: bool
+    reason: str = ""
+
+
+class AttentionSite(NamedTuple):
+    """Everything static about one attention call; what `supports` decides on, before tracing.
+
+    `mesh` maps axis names to sizes (empty outside any mesh); lengths are global.
+    """
+
+    batch: int
+    q_length: int
+    kv_length: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    dtype: str
+    rule: Visibility
+    mesh: dict[str, int]
+    platform: str
+
+    @staticmethod
+    def of(q, k, rule: Visibility) -> "AttentionSite":
+        """The site of a call with these arrays under the ambient mesh (`jax.set_mesh`)."""
+        mesh = jax.sharding.get_abstract_mesh()
+        sizes = {} if mesh.empty else dict(mesh.shape)
+        batch, q_length, heads, head_dim = q.shape
+        _, kv_length, kv_heads, _ = k.shape
+        platform = jax.default_backend()
+        return AttentionSite(
+            batch, q_length, kv_length, heads, kv_heads, head_dim, str(q.dtype), rule, sizes, platform
+        )
+
+
+class UnsupportedSite(ValueError):
+    """An attention or kernel was asked for a site that it cannot serve."""
+
+
+class BlockOut(NamedTuple):
+    """One block's attention: normalised output, and the log-sum-exp of its visible scores.
+
+    A query that sees no key has `out` zero and `lse` minus infinity.
+    """
+
+    out: Float[Array, "B T H D"]
+    lse: Float32[Array, "B H T"]
+
+
+class BlockGrads(NamedTuple):
+    """Gradients of one block, in float32 so that a schedule may add them over hops."""
+
+    dq: Float32[Array, "B T H D"]
+    dk: Float32[Array, "B S G D"]
+    dv: Float32[Array, "B S G D"]
+
+
+class AbstractBlockKernel(eqx.Module):
+    """Attention of one query block over one key block on one device.
+
+    H query heads, G key/value heads, G divides H; query head h reads key head h // (H // G). Scores are
+    scaled by 1/sqrt(D) inside the kernel. Kernels never see a mesh.
+    """
+
+    @abc.abstractmethod
+    def supports(self, site: AttentionSite) -> Support:
+        """Whether this kernel serves the site; asked before tracing."""
+
+    @abc.abstractmethod
+    def forward(
+        self,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> BlockOut:
+        """Output (in q's dtype or float32) and float32 log-sum-exp of this block alone."""
+
+    @abc.abstractmethod
+    def backward(
+        self,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+        lse: Float32[Array, "B H T"],
+        delta: Float32[Array, "B H T"],
+        dout: Float[Array, "B T H D"],
+    ) -> BlockGrads:
+        """Gradients of this block.
+
+        `lse` is the *global* log-sum-exp, over every block the queries see; `delta` is
+        sum over D of dout * (global out). With them the blocks' gradients simply add (FlashAttention-2, alg. 2).
+        """
+
+
+class AbstractAttention(eqx.Module):
+    """Attention over a whole sequence; also decoding (T small, S the cache).
+
+    Inside `jax.set_mesh` with axes dp, fsdp, tp, sp it takes and returns global arrays in `layout`'s order;
+    outside any mesh it works on one device.
+    """
+
+    layout: AbstractVar[AbstractLayout]
+
+    @abc.abstractmethod
+    def supports(self, site: AttentionSite) -> Support:
+        """Whether this attention serves the site; asked before tracing."""
+
+    @abc.abstractmethod
+    def __call__(
+        self,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        *,
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> Float[Array, "B T H D"]:
+        """Attention output in q's dtype; zero for a query that sees no key."""
+
+
+def require(part, site: AttentionSite) -> None:
+    """Raises `UnsupportedSite` with the part's own sentence when it refuses the site."""
+    support = part.supports(site)
+    if not support.ok:
+        raise UnsupportedSite(f"{type(part).__name__} cannot serve this call: {support.reason}")

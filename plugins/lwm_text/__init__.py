@@ -1,0 +1,1 @@
+"""Plugin lwm_text."""
