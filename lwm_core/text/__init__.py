@@ -1,0 +1,3 @@
+"""Text tokenizers."""
+
+from lwm_core.text.base import TextTokenizer as TextTokenizer

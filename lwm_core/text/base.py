@@ -1,0 +1,29 @@
+"""The text tokenizer interface. Owns the contract only; it does not import JAX."""
+
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
+
+
+@runtime_checkable
+class TextTokenizer(Protocol):
+    """Text to ids and back. Ids are local to the text modality; `decode(encode(text)) == text`.
+
+    Encoding adds nothing: no beginning or end marker, no space. Who wants a marker writes it. Safe to call
+    from several threads, picklable, and deterministic.
+    """
+
+    @property
+    def size(self) -> int:
+        """How many ids there are, markers included."""
+        ...
+
+    @property
+    def markers(self) -> dict[str, int]:
+        """Named ids that no text encodes to; at least `"bos"` and `"eos"`."""
+        ...
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of these ids; markers give nothing."""
+        ...
