@@ -1,0 +1,68 @@
+"""The observer interface: what a run tells the world, on the host and between steps.
+
+Owns the events and the contract. Observers never change a run; one that raises stops it, with its own error.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from lwm_core.curriculum import Stage
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """`steps` in all stages together; `done` of them before this start (more than 0 when resumed)."""
+
+    out: Path
+    steps: int
+    done: int
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    stage: Stage
+    index: int
+    attention: str
+
+
+@dataclass(frozen=True)
+class StepFinished:
+    """`step` counts over the run, `stage_step` in the stage, both from 1; `metrics` are plain floats."""
+
+    step: int
+    stage: str
+    stage_step: int
+    seconds: float
+    tokens: int
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class CheckpointSaved:
+    path: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    out: Path
+    step: int
+
+
+@dataclass(frozen=True)
+class RunFailed:
+    error: BaseException
+    step: int
+
+
+Event = RunStarted | StageStarted | StepFinished | CheckpointSaved | RunFinished | RunFailed
+
+
+@runtime_checkable
+class Observer(Protocol):
+    """Receives every event of a run, in order."""
+
+    def notify(self, event: Event) -> None: ...
