@@ -1,0 +1,10 @@
+"""Sequence models: interfaces, the reference transformer, rotary positions, the cache."""
+
+from lwm_core.model.base import AbstractModelFamily as AbstractModelFamily
+from lwm_core.model.base import AbstractSequenceModel as AbstractSequenceModel
+from lwm_core.model.base import Hidden as Hidden
+from lwm_core.model.cache import KVCache as KVCache
+from lwm_core.model.family import TransformerFamily as TransformerFamily
+from lwm_core.model.rope import AbstractRope as AbstractRope
+from lwm_core.model.rope import Rotary as Rotary
+from lwm_core.model.transformer import Transformer as Transformer

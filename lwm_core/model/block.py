@@ -1,0 +1,80 @@
+"""One pre-norm transformer block: attention with rotary positions, then the gated feed-forward.
+
+Attention and rope come from the model, which shares one of each among all blocks. A block holds weights only.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int32, PRNGKeyArray
+
+from lwm_core.attention.base import AbstractAttention
+from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.model.cache import LayerCache, append
+from lwm_core.model.ffn import GatedFFN
+from lwm_core.model.norm import RMSNorm
+from lwm_core.model.rope import AbstractRope
+
+
+class Block(eqx.Module):
+    """Weights of one layer; H query heads, G key/value heads of D numbers each."""
+
+    attention_norm: RMSNorm
+    q: Float[Array, "E H D"]
+    k: Float[Array, "E G D"]
+    v: Float[Array, "E G D"]
+    out: Float[Array, "H D E"]
+    ffn_norm: RMSNorm
+    ffn: GatedFFN
+
+    def __call__(
+        self,
+        x: Float[Array, "B T E"],
+        attention: AbstractAttention,
+        rope: AbstractRope,
+        at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+        cache: LayerCache | None,
+        used: Int32[Array, ""] | None,
+    ) -> tuple[Float[Array, "B T E"], LayerCache | None]:
+        """The block's output, and the layer's cache with these tokens appended."""
+        q, k, v = self._project(self.attention_norm(x), rope, at)
+        if cache is not None:
+            cache = append(cache, k, v, used)
+            k, v = cache.k.astype(q.dtype), cache.v.astype(q.dtype)
+        seen = attention(q, k, v, q_at=at, kv_at=kv_at, rule=rule)
+        x = x + jnp.einsum("bthd,hde->bte", seen, self.out.astype(x.dtype))
+        return x + self.ffn(self.ffn_norm(x)), cache
+
+    def _project(self, x, rope, at):
+        def heads(weight):
+            return jnp.einsum("bte,ehd->bthd", x, weight.astype(x.dtype))
+
+        return rope(heads(self.q), at.position), rope(heads(self.k), at.position), heads(self.v)
+
+
+def init_block(
+    width: int, heads: int, kv_heads: int, head_dim: int, ffn: int, *, eps: float, std: float,
+    out_std: float, ffn_chunk: int | None, key: PRNGKeyArray,
+) -> Block:  # fmt: skip
+    """Fresh weights: normal with `std`, and `out_std` for the two matrices that write to the residual."""
+    keys = jax.random.split(key, 7)
+
+    def normal(index, shape, scale):
+        return scale * jax.random.normal(keys[index], shape, jnp.float32)
+
+    return Block(
+        attention_norm=RMSNorm(jnp.ones(width), eps),
+        q=normal(0, (width, heads, head_dim), std),
+        k=normal(1, (width, kv_heads, head_dim), std),
+        v=normal(2, (width, kv_heads, head_dim), std),
+        out=normal(3, (heads, head_dim, width), out_std),
+        ffn_norm=RMSNorm(jnp.ones(width), eps),
+        ffn=GatedFFN(
+            gate=normal(4, (width, ffn), std),
+            up=normal(5, (width, ffn), std),
+            down=normal(6, (ffn, width), out_std),
+            chunk=ffn_chunk,
+        ),
+    )

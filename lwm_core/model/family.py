@@ -1,0 +1,71 @@
+"""The reference family: a decoder-only transformer with every size given by hand.
+
+Families with named sizes (lwm_llama) build on `build`; this one is what tests and small programs use.
+"""
+
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from lwm_core.attention.base import AbstractAttention
+from lwm_core.attention.dense import DenseAttention
+from lwm_core.model.base import AbstractModelFamily
+from lwm_core.model.block import init_block
+from lwm_core.model.norm import RMSNorm
+from lwm_core.model.rope import AbstractRope, Rotary
+from lwm_core.model.transformer import Transformer
+
+
+class TransformerFamily(AbstractModelFamily):
+    """A pre-norm transformer with rotary positions, SwiGLU and grouped query heads.
+
+    - `width`, `layers`, `heads`, `kv_heads`, `ffn`: sizes; a head has `width // heads` numbers;
+    - `tied`: the embedding is also the head; `init_std`: of fresh weights;
+    - `dtype`: of activations; `remat`, `ffn_chunk`: memory for time.
+    """
+
+    attention: AbstractAttention = eqx.field(default_factory=DenseAttention)
+    rope: AbstractRope = eqx.field(default_factory=Rotary)
+    vocab_size: int = eqx.field(static=True, default=32_000)
+    width: int = eqx.field(static=True, default=128)
+    layers: int = eqx.field(static=True, default=2)
+    heads: int = eqx.field(static=True, default=4)
+    kv_heads: int = eqx.field(static=True, default=4)
+    ffn: int = eqx.field(static=True, default=256)
+    norm_eps: float = eqx.field(static=True, default=1e-6)
+    tied: bool = eqx.field(static=True, default=False)
+    init_std: float = eqx.field(static=True, default=0.02)
+    dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
+    remat: Literal["none", "block", "dots"] = eqx.field(static=True, default="block")
+    ffn_chunk: int | None = eqx.field(static=True, default=None)
+
+    def __check_init__(self):
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"width {self.width} over {self.heads} heads: each head needs an even number of channels.")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"{self.heads} heads do not divide by {self.kv_heads} kv_heads.")
+
+    def init(self, *, key: PRNGKeyArray) -> Transformer:
+        embed_key, head_key, block_key = jax.random.split(key, 3)
+
+        def block(key):
+            return init_block(
+                self.width, self.heads, self.kv_heads, self.width // self.heads, self.ffn,
+                eps=self.norm_eps, std=self.init_std, out_std=self.init_std / (2 * self.layers) ** 0.5,
+                ffn_chunk=self.ffn_chunk, key=key,
+            )  # fmt: skip
+
+        head_shape = (self.width, self.vocab_size)
+        return Transformer(
+            embed=self.init_std * jax.random.normal(embed_key, (self.vocab_size, self.width)),
+            blocks=eqx.filter_vmap(block)(jax.random.split(block_key, self.layers)),
+            norm=RMSNorm(jnp.ones(self.width), self.norm_eps),
+            head=None if self.tied else self.init_std * jax.random.normal(head_key, head_shape),
+            attention=self.attention,
+            rope=self.rope,
+            dtype=self.dtype,
+            remat=self.remat,
+        )

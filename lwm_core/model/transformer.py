@@ -1,0 +1,99 @@
+"""The reference sequence model: embedding, a scanned stack of blocks, norm, head.
+
+Owns the stack and how ids become states and states become scores. Families (Llama, ...) choose its sizes;
+attention and rope are handed in and shared by all layers.
+"""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
+
+from lwm_core.attention.base import AbstractAttention, AttentionSite, require
+from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.model.base import AbstractSequenceModel, Hidden
+from lwm_core.model.block import Block
+from lwm_core.model.cache import KVCache, LayerCache
+from lwm_core.model.norm import RMSNorm
+from lwm_core.model.remat import remat
+from lwm_core.model.rope import AbstractRope
+
+
+class Transformer(AbstractSequenceModel):
+    """A stack of N equal blocks; every leaf of `blocks` has a leading axis N.
+
+    - `head` is None when the embedding is also the head (tied);
+    - `dtype`: what activations and products are computed in; weights, statistics and scores stay float32;
+    - `remat`: a policy of `lwm_core.model.remat`.
+    """
+
+    embed: Float[Array, "V E"]
+    blocks: Block
+    norm: RMSNorm
+    head: Float[Array, "E V"] | None
+    attention: AbstractAttention
+    rope: AbstractRope
+    dtype: str = eqx.field(static=True, default="float32")
+    remat: str = eqx.field(static=True, default="block")
+
+    @property
+    def vocab_size(self) -> int:
+        return self.embed.shape[0]
+
+    def hidden(
+        self,
+        tokens: Int32[Array, "B T"],
+        at: TokenCoords,
+        rule: Visibility = Visibility(),
+        *,
+        cache: KVCache | None = None,
+        key: PRNGKeyArray | None = None,
+    ) -> Hidden:
+        x = self.embed.astype(self.dtype)[tokens]
+        if cache is not None:
+            cache = cache.placed(at)
+        kv_at = at if cache is None else cache.at
+        self._require(x, kv_at, rule)
+
+        def layer(x, now):
+            block, layer_cache = now
+            return block(
+                x, self.attention, self.rope, at, kv_at, rule, layer_cache, None if cache is None else cache.used
+            )
+
+        held = None if cache is None else LayerCache(cache.k, cache.v)
+        x, held = jax.lax.scan(remat(layer, self.remat), x, (self.blocks, held))
+        if cache is not None:
+            cache = KVCache(held.k, held.v, cache.at, cache.used + tokens.shape[1])
+        return Hidden(self.norm(x), cache)
+
+    def logits(self, states: Float[Array, "*n E"]) -> Float32[Array, "*n V"]:
+        head = self.embed.T if self.head is None else self.head
+        return jnp.matmul(states, head.astype(states.dtype), preferred_element_type=jnp.float32)
+
+    def empty_cache(self, batch: int, length: int) -> KVCache:
+        layers, _, heads, dim = self.blocks.k.shape
+        return KVCache.empty(layers, batch, length, heads, dim, jnp.dtype(self.dtype))
+
+    def resized(self, vocab_size: int, *, key: PRNGKeyArray) -> "Transformer":
+        extra = vocab_size - self.vocab_size
+        if extra < 0:
+            raise ValueError(f"Cannot shrink {self.vocab_size} ids to {vocab_size}: ids keep their meaning.")
+        # New rows start like the old ones in scale, so that neither side of the softmax drowns the other.
+        first, second = jax.random.split(key)
+        rows = jax.random.normal(first, (extra, self.embed.shape[1])) * jnp.std(self.embed)
+        embed = jnp.concatenate([self.embed, rows.astype(self.embed.dtype)])
+        head = self.head
+        if head is not None:
+            columns = jax.random.normal(second, (head.shape[0], extra)) * jnp.std(head)
+            head = jnp.concatenate([head, columns.astype(head.dtype)], axis=1)
+        where = lambda m: (m.embed, m.head)  # noqa: E731
+        return eqx.tree_at(where, self, (embed, head), is_leaf=lambda leaf: leaf is None)
+
+    def _require(self, x: Array, kv_at: TokenCoords, rule: Visibility) -> None:
+        """Refuses before tracing the stack, with the attention's own sentence."""
+        _, _, heads, dim = self.blocks.q.shape
+        batch, length, _ = x.shape
+        q = jax.ShapeDtypeStruct((batch, length, heads, dim), x.dtype)
+        k = jax.ShapeDtypeStruct((batch, kv_at.position.shape[1], self.blocks.k.shape[2], dim), x.dtype)
+        require(self.attention, AttentionSite.of(q, k, rule))
