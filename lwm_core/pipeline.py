@@ -4,27 +4,40 @@ Owns the composition and nothing of the parts. It is plain Python: recipes build
 one by hand, and either can replace any field with `dataclasses.replace`.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from lwm_core.checkpoint.base import CheckpointFormat
-from lwm_core.curriculum import Curriculum
-from lwm_core.data import DataSource, Packer
-from lwm_core.evaluate.base import Evaluator
-from lwm_core.model.base import AbstractModelFamily
-from lwm_core.objective.base import AbstractObjective
-from lwm_core.sample.base import AbstractSampler
+import equinox as eqx
+import jax
+
+from lwm_core.checkpoint import CheckpointError, CheckpointFormat, Manifest, SafetensorsCheckpoint
+from lwm_core.curriculum import Curriculum, Stage
+from lwm_core.data import DataSource, Document, Packer, Sample, render
+from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
+from lwm_core.model.base import AbstractModelFamily, AbstractSequenceModel
+from lwm_core.objective import AbstractObjective, CrossEntropy
+from lwm_core.sample import AbstractSampler, Greedy, generate_text
 from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
-from lwm_core.vision import AbstractVisionTokenizer
-from lwm_core.vocab import Modality
+from lwm_core.train.optimizer import AdamW
+from lwm_core.train.run import train as run
+from lwm_core.train.weights import with_theta
+from lwm_core.vision import AbstractVisionTokenizer, vision_modality
+from lwm_core.vocab import Modality, Vocabulary
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Parts of one run. Only `family` and `tokenizer` are needed to sample; training needs the rest."""
+    """Parts of one run. `family` and `tokenizer` are enough to sample; training needs the data parts too.
+
+    - `modalities`: id ranges beyond text and vision, for modality plugins;
+    - `weights`: a checkpoint, or a directory of them, to start from; None starts fresh from `seed`;
+    - `save_every`: steps between checkpoints, besides the one at each stage's end; 0 for none;
+    - `recipe`, `plugins`, `fingerprint`: what this was composed from, as plain data; kept in checkpoints.
+    """
 
     family: AbstractModelFamily
     tokenizer: TextTokenizer
@@ -33,12 +46,113 @@ class Pipeline:
     packer: Packer | None = None
     vision: AbstractVisionTokenizer | None = None
     modalities: tuple[Modality, ...] = ()
-    objective: AbstractObjective | None = None
-    optimizer: Any = None
-    sampler: AbstractSampler | None = None
-    checkpoint: CheckpointFormat | None = None
+    objective: AbstractObjective = field(default_factory=CrossEntropy)
+    optimizer: AdamW = field(default_factory=AdamW)
+    sampler: AbstractSampler = field(default_factory=Greedy)
+    checkpoint: CheckpointFormat = field(default_factory=SafetensorsCheckpoint)
     evaluators: Mapping[str, Evaluator] = field(default_factory=dict)
     observers: tuple[Observer, ...] = ()
     weights: Path | None = None
+    save_every: int = 0
     seed: int = 0
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    plugins: Mapping[str, str] = field(default_factory=dict)
+    fingerprint: str = ""
+
+    @cached_property
+    def model(self) -> AbstractSequenceModel:
+        """The model: restored from `weights`, or fresh from `seed`."""
+        if self.weights is not None:
+            return self.restored(self._checkpoint)
+        return self._family(self.vocabulary.size).init(key=jax.random.key(self.seed))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The id space of `model`: the one its weights were saved with, or that of the first stage."""
+        if self.weights is not None:
+            return Vocabulary.of_data(self.checkpoint.manifest(self._checkpoint).vocabulary)
+        if self.curriculum is not None:
+            return self.vocabulary_for(self.curriculum.stages[0])
+        return Vocabulary((self._text, *self._others.values()))
+
+    def vocabulary_for(self, stage: Stage) -> Vocabulary:
+        """The id space during a stage: text, then the modalities it names, in its order."""
+        names = [name for name in stage.modalities if name != "text"]
+        unknown = [name for name in names if name not in self._others]
+        if unknown:
+            have = ", ".join(("text", *self._others))
+            raise ValueError(f"Stage {stage.name!r} needs modality {unknown[0]!r}; this pipeline has {have}.")
+        return Vocabulary((self._text, *(self._others[name] for name in names)))
+
+    def train(self, out: str | Path, *, until: str | None = None) -> "Pipeline":
+        """Trains through the curriculum into directory `out`, to its end or to the end of stage `until`.
+
+        Returns this pipeline with the trained weights. `out/checkpoints` holds the state after every stage.
+        """
+        return self._ran(Path(out), until, resume=False)
+
+    def resume(self, out: str | Path, *, until: str | None = None) -> "Pipeline":
+        """Goes on from the newest checkpoint in `out`; bit for bit as if it had never stopped."""
+        return self._ran(Path(out), until, resume=True)
+
+    def sample(self, prompt: str, *, tokens: int = 64, seed: int = 0) -> str:
+        """The text that the model writes after `prompt`, at most `tokens` tokens."""
+        key = jax.random.key(seed)
+        return generate_text(self.subject, prompt, tokens=tokens, sampler=self.sampler, key=key)
+
+    def evaluate(self) -> dict[str, Evaluation]:
+        """Every evaluator's measurement of the model, by the evaluator's name in this pipeline."""
+        return {name: evaluator(self.subject) for name, evaluator in self.evaluators.items()}
+
+    @property
+    def subject(self) -> Subject:
+        """The model with what is needed to write to it."""
+        return Subject(self.model, self.tokenizer, self.vocabulary)
+
+    def save(self, root: str | Path) -> Path:
+        """Writes the weights alone as a checkpoint under `root`, to start other runs from; returns its path."""
+        manifest = Manifest(
+            0, "", 0, self.model.rope.theta, self.vocabulary.data(), None, self.recipe, self.plugins, self.fingerprint
+        )
+        trees = {"model": jax.device_get(eqx.filter(self.model, eqx.is_array))}
+        return self.checkpoint.save(Path(root), trees, manifest)
+
+    def restored(self, path: Path) -> AbstractSequenceModel:
+        """The model in checkpoint `path`, with the id space and the rotary base it was saved with."""
+        manifest = self.checkpoint.manifest(path)
+        family = self._family(Vocabulary.of_data(manifest.vocabulary).size)
+        like = eqx.filter_eval_shape(family.init, key=jax.random.key(0))
+        arrays, rest = eqx.partition(like, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        model = eqx.combine(self.checkpoint.restore(path, "model", arrays), rest)
+        return with_theta(model, manifest.rope_theta)
+
+    def renderer(self, vocabulary: Vocabulary) -> Callable[[Document], Sample]:
+        """How this pipeline's documents become samples of `vocabulary`; picklable, for data workers."""
+        return partial(render, vocabulary=vocabulary, tokenizer=self.tokenizer)
+
+    def _ran(self, out: Path, until: str | None, *, resume: bool) -> "Pipeline":
+        for part in ("curriculum", "packer"):
+            if getattr(self, part) is None:
+                raise ValueError(f"This pipeline cannot train: it has no {part}.")
+        run(self, out, until=until, resume=resume)
+        return replace(self, weights=out / "checkpoints")
+
+    @property
+    def _checkpoint(self) -> Path:
+        path = Path(self.weights)
+        found = path if (path / "manifest.json").exists() else self.checkpoint.latest(path)
+        if found is None:
+            raise CheckpointError(f"{path} holds no checkpoint: give a directory made by training or by `save`.")
+        return found
+
+    @property
+    def _text(self) -> Modality:
+        return Modality("text", self.tokenizer.size, self.tokenizer.markers)
+
+    @property
+    def _others(self) -> dict[str, Modality]:
+        vision = () if self.vision is None else (vision_modality(self.vision),)
+        return {modality.name: modality for modality in (*vision, *self.modalities)}
+
+    def _family(self, vocab_size: int) -> AbstractModelFamily:
+        return replace(self.family, vocab_size=vocab_size)

@@ -1,0 +1,6 @@
+"""Checkpoints: the format's interface and the safetensors reference."""
+
+from lwm_core.checkpoint.base import CheckpointError as CheckpointError
+from lwm_core.checkpoint.base import CheckpointFormat as CheckpointFormat
+from lwm_core.checkpoint.base import Manifest as Manifest
+from lwm_core.checkpoint.safetensors import SafetensorsCheckpoint as SafetensorsCheckpoint

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float32, Int32
 
 from lwm_core.attention.coords import TokenCoords
 from lwm_core.model.base import AbstractSequenceModel
+from lwm_core.vocab import Vocabulary
 
 
 class Batch(eqx.Module):
@@ -46,5 +47,8 @@ class AbstractObjective(eqx.Module):
     """What training makes small."""
 
     @abc.abstractmethod
-    def __call__(self, model: AbstractSequenceModel, batch: Batch) -> Loss:
-        """The loss of one batch, float32; a batch whose weights are all zero has total and denominator 0."""
+    def __call__(self, model: AbstractSequenceModel, batch: Batch, vocabulary: Vocabulary) -> Loss:
+        """The loss of one batch, float32, with a part for each modality of the vocabulary.
+
+        A batch whose weights are all zero has total and denominator 0.
+        """

@@ -101,3 +101,11 @@ class Vocabulary:
         """For every id, the index of its modality in `modalities`."""
         stops = np.cumsum([m.size for m in self.modalities])
         return np.searchsorted(stops, np.asarray(ids), side="right").astype(np.int32)
+
+    def data(self) -> tuple[dict, ...]:
+        """This vocabulary as plain JSON data; `of_data` reads it back."""
+        return tuple({"name": m.name, "size": m.size, "markers": dict(m.markers)} for m in self.modalities)
+
+    @staticmethod
+    def of_data(data) -> "Vocabulary":
+        return Vocabulary(tuple(Modality(**modality) for modality in data))

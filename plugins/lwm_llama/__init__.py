@@ -1,1 +1,1 @@
-"""Plugin lwm_llama."""
+"""The Llama family of models."""

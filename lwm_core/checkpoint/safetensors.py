@@ -1,0 +1,117 @@
+"""The reference checkpoint format: one safetensors file per tree, a JSON manifest, one atomic rename.
+
+Owns file names and the exact bytes. A checkpoint is written under a temporary name and renamed when every file
+is on disk, so a save that is cut off is never found by `latest`. One process; sharded saves are another format.
+"""
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import safetensors
+
+from lwm_core.checkpoint.base import CheckpointError, Manifest
+
+
+_MANIFEST = "manifest.json"
+# The names that safetensors' writer takes, by numpy's; bfloat16 comes from ml_dtypes through JAX.
+_WRITTEN = {"bool": "bool", "uint8": "uint8", "int32": "int32", "int64": "int64", "uint32": "uint32",
+            "float16": "float16", "bfloat16": "bfloat16", "float32": "float32", "float64": "float64"}  # fmt: skip
+_READ = {"BOOL": "bool", "U8": "uint8", "I32": "int32", "I64": "int64", "U32": "uint32",
+         "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SafetensorsCheckpoint:
+    """Directories `step-00000012/` holding `<tree>.safetensors` and `manifest.json`."""
+
+    keep: int | None = None
+    """How many of the newest checkpoints to keep; None keeps all."""
+
+    def save(self, root: Path, trees: Mapping[str, Any], manifest: Manifest) -> Path:
+        final = root / f"step-{manifest.step:08d}"
+        draft = root / f".writing-{final.name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        for name, tree in trees.items():
+            write_tree(draft / f"{name}.safetensors", tree)
+        text = json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True)
+        _write(draft / _MANIFEST, text.encode())
+        # A resumed run may reach the same step again: the older copy holds the same bits and gives way.
+        shutil.rmtree(final, ignore_errors=True)
+        os.rename(draft, final)
+        self._forget(root)
+        return final
+
+    def latest(self, root: Path) -> Path | None:
+        found = sorted(path.parent for path in root.glob(f"step-*/{_MANIFEST}"))
+        return found[-1] if found else None
+
+    def manifest(self, path: Path) -> Manifest:
+        try:
+            return Manifest(**json.loads((path / _MANIFEST).read_text()))
+        except (OSError, TypeError, json.JSONDecodeError) as error:
+            raise CheckpointError(f"{path / _MANIFEST} is not a manifest of this project: {error}") from error
+
+    def restore(self, path: Path, name: str, like: Any) -> Any:
+        return read_tree(path / f"{name}.safetensors", like)
+
+    def _forget(self, root: Path) -> None:
+        if self.keep is not None:
+            for old in sorted(root.glob("step-*"))[: -self.keep]:
+                shutil.rmtree(old)
+
+
+def write_tree(path: Path, tree: Any) -> None:
+    """Every array leaf of `tree` under its path in the tree, such as `blocks.ffn.gate`."""
+    tensors = {}
+    for name, leaf in _named(tree):
+        array = np.ascontiguousarray(leaf)
+        if array.dtype.name not in _WRITTEN:
+            raise CheckpointError(f"{name} has dtype {array.dtype.name}, which safetensors files do not hold.")
+        tensors[name] = {"dtype": _WRITTEN[array.dtype.name], "shape": array.shape, "data": array.tobytes()}
+    _write(path, safetensors.serialize(tensors))
+
+
+def read_tree(path: Path, like: Any) -> Any:
+    """The tree in `path`; raises `CheckpointError` naming the first tensor that does not fit `like`."""
+    try:
+        found = {name: tensor for name, tensor in safetensors.deserialize(path.read_bytes())}
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
+    wanted = _named(like)
+    extra = sorted(set(found) - {name for name, _ in wanted})
+    if extra:
+        raise CheckpointError(f"{path} holds {extra[0]!r}, which this model has not: it is of another model.")
+    leaves = [_fit(path, name, leaf, found.get(name)) for name, leaf in wanted]
+    return jax.tree.unflatten(jax.tree.structure(like), leaves)
+
+
+def _named(tree: Any) -> list[tuple[str, Any]]:
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
+
+
+def _fit(path: Path, name: str, like: Any, tensor: Mapping[str, Any] | None) -> jax.Array:
+    if tensor is None:
+        raise CheckpointError(f"{path} lacks {name!r}: it is incomplete or of another model.")
+    dtype, shape = _READ.get(tensor["dtype"], tensor["dtype"]), tuple(tensor["shape"])
+    if shape != tuple(like.shape) or dtype != np.dtype(like.dtype).name:
+        raise CheckpointError(
+            f"{path}: {name!r} is {dtype}{list(shape)}, this model needs {np.dtype(like.dtype).name}{list(like.shape)}."
+        )
+    return jax.numpy.asarray(np.frombuffer(tensor["data"], dtype=like.dtype).reshape(shape))
+
+
+def _write(path: Path, data: bytes) -> None:
+    with open(path, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

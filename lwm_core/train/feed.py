@@ -1,0 +1,46 @@
+"""Rows to a sharded batch: shift targets, permute to the layout, place on devices.
+
+Targets are shifted here, in document order, *before* the layout's permutation, so zigzag cannot corrupt the
+loss. Weights arrive with the rows: the packer computed them where segments were whole.
+"""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lwm_core.attention.coords import TokenCoords
+from lwm_core.data import Row
+from lwm_core.layout.base import AbstractLayout
+from lwm_core.objective.base import Batch
+
+
+def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = None) -> Batch:
+    """The rows as one batch in `layout`'s order; sharded over (dp, fsdp) × sp when a mesh is given.
+
+    Raises `ValueError` when the rows do not divide over the mesh.
+    """
+    tokens, segment, position, loss = (
+        np.stack([getattr(row, name) for row in rows]) for name in ("tokens", "segment", "position", "loss")
+    )
+    targets, weights = np.zeros_like(tokens), np.zeros(loss.shape, np.float32)
+    targets[:, :-1] = tokens[:, 1:]
+    weights[:, :-1] = loss[:, 1:] * (segment[:, 1:] == segment[:, :-1])
+    shards = 1 if mesh is None else mesh.shape["sp"]
+    order = layout.permutation(tokens.shape[1], shards)
+    place = _placement(mesh, len(rows))
+    tokens, segment, position, targets, weights = (
+        place(np.ascontiguousarray(x[:, order])) for x in (tokens, segment, position, targets, weights)
+    )
+    return Batch(tokens, TokenCoords(position, segment), targets, weights)
+
+
+def _placement(mesh: Mesh | None, rows: int):
+    if mesh is None:
+        return jax.numpy.asarray
+    share = mesh.shape["dp"] * mesh.shape["fsdp"]
+    if rows % share:
+        raise ValueError(f"{rows} rows a step do not divide over dp × fsdp = {share}: use a multiple of {share}.")
+    sharding = NamedSharding(mesh, PartitionSpec(("dp", "fsdp"), "sp"))
+    return lambda array: jax.device_put(array, sharding)

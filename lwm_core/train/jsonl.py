@@ -1,0 +1,41 @@
+"""The JSONL observer: one line of plain JSON per event, appended and flushed, so that nothing is lost on a kill."""
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lwm_core.train.observer import Event, RunFailed, RunStarted, StageStarted, StepFinished
+
+
+@dataclass
+class JsonlObserver:
+    """Writes `metrics.jsonl` in the run's directory (or `path`). Not-a-number is written as null."""
+
+    path: Path | None = None
+    _file: Path | None = field(default=None, init=False, repr=False)
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            self._file = self.path or event.out / "metrics.jsonl"
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        if self._file is None:
+            raise ValueError("JsonlObserver heard of a step before its run started.")
+        with open(self._file, "a", encoding="utf-8") as file:
+            file.write(json.dumps(_record(event)) + "\n")
+
+
+def _record(event: Event) -> dict:
+    record = {"event": type(event).__name__}
+    if isinstance(event, StepFinished):
+        metrics = {k: v if math.isfinite(v) else None for k, v in event.metrics.items()}
+        return record | {"step": event.step, "stage": event.stage, "stage_step": event.stage_step,
+                         "seconds": event.seconds, "tokens": event.tokens} | metrics  # fmt: skip
+    if isinstance(event, StageStarted):
+        return record | {"stage": event.stage.name, "index": event.index, "attention": event.attention}
+    if isinstance(event, RunFailed):
+        return record | {"step": event.step, "error": f"{type(event.error).__name__}: {event.error}"}
+    names = ("steps", "done", "step")
+    record |= {name: getattr(event, name) for name in names if hasattr(event, name)}
+    where = getattr(event, "path", None) or getattr(event, "out", None)
+    return record | {"path": str(where)}

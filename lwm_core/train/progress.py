@@ -1,0 +1,85 @@
+"""The progress observer: a line on the terminal with loss, tokens a second and time left.
+
+Owns what a person sees while training. On a terminal it is a live bar; in a log file, a line now and then.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from lwm_core.train.observer import CheckpointSaved, Event, RunFailed, RunFinished, RunStarted, StageStarted, StepFinished
+
+
+@dataclass
+class ProgressObserver:
+    """Shows progress on standard error.
+
+    - `every`: seconds between two lines where standard error is not a terminal.
+    """
+
+    every: float = 10.0
+    _view: Any = field(default=None, init=False, repr=False)
+
+    def notify(self, event: Event) -> None:
+        if isinstance(event, RunStarted):
+            live = sys.stderr.isatty()
+            self._view = _Bar(event) if live else _Lines(event, self.every)
+        elif self._view is not None:
+            self._view.show(event)
+
+
+class _Bar:
+    """A live bar for a terminal."""
+
+    def __init__(self, event: RunStarted):
+        columns = (
+            TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"),
+            TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
+        )  # fmt: skip
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._task = self._bar.add_task("starting", total=event.steps, completed=event.done, note="")
+        self._bar.start()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            self._bar.update(self._task, description=event.stage.name)
+        elif isinstance(event, StepFinished):
+            self._bar.update(self._task, completed=event.step, note=_note(event))
+        elif isinstance(event, RunFinished | RunFailed):
+            self._bar.stop()
+
+
+class _Lines:
+    """A line every so often for a log."""
+
+    def __init__(self, event: RunStarted, every: float):
+        self._steps, self._done, self._every = event.steps, event.done, every
+        self._start = self._last = time.monotonic()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, StageStarted):
+            stage = event.stage
+            self._say(
+                f"stage {stage.name}: {stage.steps} steps of {stage.rows} x {stage.sequence_length} tokens, "
+                f"rope theta {stage.rope_theta:g}, attention {event.attention}"
+            )
+        elif isinstance(event, CheckpointSaved):
+            self._say(f"saved {event.path}")
+        elif isinstance(event, StepFinished):
+            now = time.monotonic()
+            if now - self._last >= self._every or event.step == self._steps:
+                self._last = now
+                left = (now - self._start) / max(event.step - self._done, 1) * (self._steps - event.step)
+                self._say(f"step {event.step}/{self._steps} ({event.stage}) {_note(event)}, {left:.0f} s left")
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _note(event: StepFinished) -> str:
+    rate = event.tokens / max(event.seconds, 1e-9)
+    return f"loss {event.metrics['loss']:.3f}, {rate:,.0f} tokens/s"

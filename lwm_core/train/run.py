@@ -1,0 +1,179 @@
+"""A run: stages in order, each with its length, theta, data and mesh, checkpointed so that it can go on.
+
+Owns the order of events and where a run stands. The arithmetic is `step`'s, the data `lwm_core.load`'s. A
+resumed run gives the same bits as one that was never stopped.
+"""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from lwm_core.checkpoint.base import CheckpointError, Manifest
+from lwm_core.curriculum import Stage
+from lwm_core.load import Stream
+from lwm_core.mesh import MeshSpec
+from lwm_core.train.feed import to_batch
+from lwm_core.train.observer import CheckpointSaved, RunFailed, RunFinished, RunStarted, StageStarted, StepFinished
+from lwm_core.train.step import TrainState, init_state, make_step
+from lwm_core.train.weights import with_theta, with_vocabulary
+
+
+if TYPE_CHECKING:
+    from lwm_core.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run stands: steps done in all, in which stage and how many of its steps, and the data stream."""
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    stream: Any = None
+
+
+def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: bool = False) -> None:
+    """Runs the curriculum into `out`, or goes on from its newest checkpoint.
+
+    - `until`: the name of the stage to stop after; None runs them all.
+
+    Raises `CheckpointError` when `out` already holds a run and `resume` is False, or the other way round.
+    """
+    found = pipeline.checkpoint.latest(out / "checkpoints")
+    if (found is not None) != resume:
+        wrong = f"{out} already holds a run: resume it, or" if found else f"{out} holds no checkpoint to resume:"
+        raise CheckpointError(f"{wrong} give another directory.")
+    stages = pipeline.curriculum.stages
+    names = [stage.name for stage in stages]
+    if until is not None and until not in names:
+        raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
+    model, place, moments = _start(pipeline, found)
+    _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), place.step, pipeline.recipe))
+    try:
+        for index in range(place.stage, len(stages) if until is None else names.index(until) + 1):
+            if index > place.stage:
+                place, moments = replace(place, stage=index, stage_step=0, stream=None), None
+            model, place = _run_stage(pipeline, out, stages[index], model, place, moments)
+    except BaseException as error:
+        _notify(pipeline, RunFailed(error, place.step))
+        raise
+    _notify(pipeline, RunFinished(out, place.step))
+
+
+def _start(pipeline, found: Path | None):
+    """The model, where the run stands, and how to restore its moments (None at a stage's start)."""
+    if found is None:
+        return pipeline.model, Place(), None
+    manifest = pipeline.checkpoint.manifest(found)
+    names = [stage.name for stage in pipeline.curriculum.stages]
+    if manifest.stage not in names:
+        raise CheckpointError(f"{found} stands in stage {manifest.stage!r}; this curriculum has {', '.join(names)}.")
+    place = Place(manifest.step, names.index(manifest.stage), manifest.stage_step, manifest.stream)
+    model = pipeline.restored(found)
+    return model, place, lambda like: pipeline.checkpoint.restore(found, "optimizer", like)
+
+
+def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
+    """Trains one stage to its end and returns the model and the place after it."""
+    if place.stage_step >= stage.steps:
+        return model, place
+    vocabulary = pipeline.vocabulary_for(stage)
+    key = jax.random.fold_in(jax.random.key(pipeline.seed), place.stage)
+    model = with_theta(with_vocabulary(model, vocabulary, key=key), stage.rope_theta)
+    optimizer = pipeline.optimizer.build(stage)
+    with _mesh(stage) as mesh:
+        state = init_state(_replicated(model, mesh), optimizer)
+        if moments is not None:
+            state = TrainState(state.model, _replicated(moments(state.moments), mesh))
+        _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
+        step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
+        stream = _stream(pipeline, stage, vocabulary, place)
+        for state, place in _steps(pipeline, stage, stream, step, state, place, mesh):
+            every = pipeline.save_every
+            if place.stage_step == stage.steps or (every and place.stage_step % every == 0):
+                _save(pipeline, out, stage, state, place, vocabulary)
+    return state.model, place
+
+
+def _steps(pipeline, stage, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
+    """The stage's remaining steps, one at a time, each announced when its numbers are known."""
+    stream_state = stream.init() if place.stream is None else place.stream
+    while place.stage_step < stage.steps:
+        start = time.monotonic()
+        stream_state, rows = stream.next(stream_state)
+        batch = to_batch(rows, state.model.attention.layout, mesh)
+        state, metrics = step(state, batch)
+        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        place = Place(place.step + 1, place.stage, place.stage_step + 1, stream_state)
+        seconds = time.monotonic() - start
+        tokens = stage.tokens_per_batch
+        _notify(pipeline, StepFinished(place.step, stage.name, place.stage_step, seconds, tokens, metrics))
+        yield state, place
+
+
+def _stream(pipeline, stage: Stage, vocabulary, place: Place) -> Stream:
+    missing = sorted(set(stage.mixture) - set(pipeline.sources))
+    if missing:
+        have = ", ".join(sorted(pipeline.sources)) or "none"
+        raise ValueError(f"Stage {stage.name!r} draws from {missing[0]!r}; the pipeline's sources are {have}.")
+    return Stream(
+        sources={name: pipeline.sources[name] for name in stage.mixture},
+        mixture=stage.mixture,
+        render=pipeline.renderer(vocabulary),
+        packer=replace(pipeline.packer, length=stage.sequence_length),
+        rows=stage.rows,
+        seed=int(np.random.SeedSequence([pipeline.seed, place.stage]).generate_state(1)[0]),
+    )
+
+
+def _save(pipeline, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
+    manifest = Manifest(
+        step=place.step,
+        stage=stage.name,
+        stage_step=place.stage_step,
+        rope_theta=stage.rope_theta,
+        vocabulary=vocabulary.data(),
+        stream=place.stream,
+        recipe=pipeline.recipe,
+        plugins=pipeline.plugins,
+        fingerprint=pipeline.fingerprint,
+    )
+    trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
+    path = pipeline.checkpoint.save(out / "checkpoints", jax.device_get(trees), manifest)
+    _notify(pipeline, CheckpointSaved(path, place.step))
+
+
+@contextlib.contextmanager
+def _mesh(stage: Stage) -> Iterator[Mesh | None]:
+    """The stage's mesh, ambient while the stage runs; None keeps to one device."""
+    if stage.mesh is None:
+        yield None
+        return
+    mesh = MeshSpec(*stage.mesh).make()
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+def _replicated(tree, mesh: Mesh | None):
+    arrays, rest = eqx.partition(tree, eqx.is_array)
+    where = jax.devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec())
+    return eqx.combine(jax.device_put(arrays, where), rest)
+
+
+def describe(attention, mesh: Mesh | None) -> str:
+    """The attention's name and the mesh it runs on, for people."""
+    where = "one device" if mesh is None else " x ".join(f"{k} {v}" for k, v in mesh.shape.items())
+    return f"{type(attention).__name__} in {type(attention.layout).__name__} order on {where}"
+
+
+def _notify(pipeline, event) -> None:
+    for observer in pipeline.observers:
+        observer.notify(event)

@@ -1,0 +1,84 @@
+"""One training step: gradients, accumulated over micro-batches, and an optimiser update.
+
+Owns the arithmetic of a step and nothing of where batches come from. Numerators and denominators are summed
+over every micro-batch and shard before the one division, so accumulation never changes the loss.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+
+from lwm_core.model.base import AbstractSequenceModel
+from lwm_core.objective.base import AbstractObjective, Batch
+from lwm_core.vocab import Vocabulary
+
+
+class TrainState(NamedTuple):
+    """What a step changes: the model and the optimiser's moments."""
+
+    model: AbstractSequenceModel
+    moments: Any
+
+
+def init_state(model: AbstractSequenceModel, optimizer: optax.GradientTransformation) -> TrainState:
+    """Fresh moments for the model's float arrays."""
+    return TrainState(model, optimizer.init(eqx.filter(model, eqx.is_inexact_array)))
+
+
+def make_step(
+    objective: AbstractObjective,
+    optimizer: optax.GradientTransformation,
+    vocabulary: Vocabulary,
+    accumulate: int = 1,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """A compiled `step(state, batch) -> (state, metrics)`; it consumes (donates) the state it is given.
+
+    Metrics: `loss`, `loss/<part>` and `tokens/<part>` for each part of the objective, `gradient_norm`,
+    `update_norm`, `parameter_norm`.
+    """
+
+    def loss_of(model, batch):
+        return objective(model, batch, vocabulary)
+
+    @eqx.filter_jit(donate="all-except-first")
+    def step(batch: Batch, state: TrainState):
+        weights, rest = eqx.partition(state.model, eqx.is_inexact_array)
+        grads, loss = _gradients(loss_of, weights, rest, batch, accumulate)
+        scale = 1 / jnp.maximum(loss.denominator, jnp.finfo(jnp.float32).tiny)
+        grads = jax.tree.map(lambda g: g * scale, grads)
+        updates, moments = optimizer.update(grads, state.moments, weights)
+        weights = optax.apply_updates(weights, updates)
+        metrics = {"loss": loss.total * scale, "gradient_norm": optax.global_norm(grads)}
+        metrics |= {"update_norm": optax.global_norm(updates), "parameter_norm": optax.global_norm(weights)}
+        for name, (total, count) in loss.parts.items():
+            metrics |= {f"loss/{name}": total / count, f"tokens/{name}": count}
+        return TrainState(eqx.combine(weights, rest), moments), metrics
+
+    return lambda state, batch: step(batch, state)
+
+
+def _gradients(loss_of, weights, rest, batch, accumulate):
+    """Summed (not averaged) gradients and loss over the micro-batches."""
+
+    def total(weights, part):
+        loss = loss_of(eqx.combine(weights, rest), part)
+        return loss.total, loss
+
+    gradient = jax.grad(total, has_aux=True)
+    if accumulate == 1:
+        return gradient(weights, batch)
+    rows = batch.tokens.shape[0]
+    if rows % accumulate:
+        raise ValueError(f"{rows} rows a step do not divide into accumulate = {accumulate} micro-batches.")
+    parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+    first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
+    zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(gradient, weights, first))
+
+    def add(sums, part):
+        return jax.tree.map(jnp.add, sums, gradient(weights, part)), None
+
+    return jax.lax.scan(add, zero, parts)[0]
