@@ -6,3 +6,10 @@ from lwm_core.data.base import Packer as Packer
 from lwm_core.data.base import Row as Row
 from lwm_core.data.base import Sample as Sample
 from lwm_core.data.base import Span as Span
+from lwm_core.data.best_fit import BestFitPacker as BestFitPacker
+from lwm_core.data.documents import Documents as Documents
+from lwm_core.data.jsonl import Jsonl as Jsonl
+from lwm_core.data.padding import PaddingPacker as PaddingPacker
+from lwm_core.data.render import Renderer as Renderer
+from lwm_core.data.sequential import SequentialPacker as SequentialPacker
+from lwm_core.data.text_files import TextFiles as TextFiles

@@ -16,8 +16,8 @@ class Span:
     """A run of one modality within a document.
 
     - `modality`: a name of the vocabulary;
-    - `content`: a `str` for text, local int ids for anything already tokenised (vision: one run per picture or
-      clip, end-of-frame and end-of-vision markers included);
+    - `content`: a `str` for text, local int ids for anything already tokenised (vision: one run per picture
+      or clip, end-of-frame and end-of-vision markers included);
     - `loss`: how much the tokens of this span count as targets; 0 for a prompt, 1 for an answer.
     """
 

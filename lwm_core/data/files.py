@@ -1,0 +1,45 @@
+"""What every source of files needs: the list of paths, lazy reading by byte range, messages with a place.
+
+Owns no format. Files are UTF-8 and are never held in memory whole.
+"""
+
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def as_paths(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
+    """The files, in the order given; raises when there is none, or one is missing or empty."""
+    listed = tuple(str(p) for p in ((paths,) if isinstance(paths, str | Path) else paths))
+    if not listed:
+        raise ValueError("No file given: name at least one in `paths`.")
+    for path in listed:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"No file {path!r} (seen from {Path.cwd()}): check the name in `paths`.")
+        if Path(path).stat().st_size == 0:
+            raise ValueError(f"{path} is empty: remove it from `paths`, or put text in it.")
+    return listed
+
+
+@contextmanager
+def mapped(path: str) -> Iterator[mmap.mmap]:
+    """The file's bytes without reading them all."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        yield data
+
+
+def read_text(path: str, start: int, stop: int, line: int) -> str:
+    """The text of a byte range that begins on `line`; line ends become `\\n`, a byte-order mark goes."""
+    with open(path, "rb") as file:
+        file.seek(start)
+        raw = file.read(stop - start)
+    try:
+        text = raw.decode("utf-8-sig" if start == 0 else "utf-8")
+    except UnicodeDecodeError as error:
+        at = line + raw[: error.start].count(b"\n")
+        raise ValueError(
+            f"{path}:{at}: not UTF-8 (byte 0x{raw[error.start]:02x}, {error.reason}): convert the file, for "
+            "example with `iconv -f latin1 -t utf-8`."
+        ) from error
+    return text.replace("\r\n", "\n")

@@ -1,0 +1,25 @@
+"""How much a segment counts: per token, per example, or between.
+
+Owns the rule only; rows apply it where segments are whole. Every objective divides by the sum of the weights,
+so with n loss tokens in a segment: "token" is the mean over tokens, "example" the mean over segments of each
+segment's mean (as if unpacked and padded: LWM, masked sequence packing), "sqrt" weighs a segment by √n.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+
+Weighting = Literal["token", "example", "sqrt"]
+POWER = {"token": 0.0, "example": -1.0, "sqrt": -0.5}
+
+
+def check_weighting(weighting: str) -> None:
+    if weighting not in POWER:
+        raise ValueError(f"weighting={weighting!r}: give {', '.join(POWER)}.")
+
+
+def segment_scale(loss_sums: np.ndarray, weighting: Weighting) -> np.ndarray:
+    """The factor for the tokens of each segment, from the sum of its loss; 0 where it has none."""
+    has_loss = loss_sums > 0
+    return np.where(has_loss, np.where(has_loss, loss_sums, 1.0) ** POWER[weighting], 0.0)
