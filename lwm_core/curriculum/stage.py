@@ -1,11 +1,18 @@
 """Stages of training as data: what changes between one stretch of a run and the next.
 
-Owns `Stage` and the `Curriculum` protocol. It trains nothing and does not import JAX.
+Owns `Stage`, what a valid one is, and the `Curriculum` protocol. It trains nothing and does not import JAX.
 """
 
+import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, field, fields
+from typing import Any, Protocol, runtime_checkable
+
+from lwm_core.data.mixture import check_shares
+
+
+SCHEDULES = ("constant", "cosine")
+REQUIRED = ("name", "sequence_length", "rope_theta", "rows", "steps", "learning_rate")
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,57 @@ class Stage:
     mixture: Mapping[str, float] = field(default_factory=dict)
     modalities: tuple[str, ...] = ("text",)
     mesh: tuple[int, int, int, int] | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "modalities", tuple(self.modalities))
+        if self.mesh is not None:
+            object.__setattr__(self, "mesh", tuple(self.mesh))
+        self._check_numbers()
+        self._check_schedule()
+        if self.mixture:
+            check_shares(self.mixture, f"Stage {self.name!r}")
+        if self.mesh is not None and (len(self.mesh) != 4 or any(n < 1 and n != -1 for n in self.mesh)):
+            raise ValueError(f"Stage {self.name!r}: mesh={self.mesh}: give four sizes (dp, fsdp, tp, sp), or -1.")
+
+    def _check_numbers(self) -> None:
+        least = {"sequence_length": 2, "rows": 1, "steps": 1, "warmup_steps": 0}
+        for option, low in least.items():
+            value = getattr(self, option)
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"Stage {self.name!r}: {option}={value!r}: give a whole number >= {low}.")
+        for option in ("rope_theta", "learning_rate"):
+            if not getattr(self, option) > 0:
+                raise ValueError(f"Stage {self.name!r}: {option}={getattr(self, option)!r}: give a number > 0.")
+
+    def _check_schedule(self) -> None:
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"Stage {self.name!r}: schedule={self.schedule!r}: give {' or '.join(SCHEDULES)}.")
+        if self.warmup_steps > self.steps:
+            raise ValueError(
+                f"Stage {self.name!r}: warmup_steps={self.warmup_steps} of {self.steps} steps: give at most as many."
+            )
+        low = self.min_learning_rate
+        if low is not None and not 0 <= low <= self.learning_rate:
+            raise ValueError(
+                f"Stage {self.name!r}: min_learning_rate={low}: give one from 0 to learning_rate, {self.learning_rate}."
+            )
+
+    @staticmethod
+    def of(given: "Mapping[str, Any] | Stage") -> "Stage":
+        """A stage from plain data; raises `ValueError` for a field that is unknown or missing."""
+        if isinstance(given, Stage):
+            return given
+        known = [f.name for f in fields(Stage)]
+        name = given.get("name", "(unnamed)")
+        for option in given:
+            if option not in known:
+                near = difflib.get_close_matches(option, known, n=1)
+                hint = f" Did you mean {near[0]!r}?" if near else ""
+                raise ValueError(f"Stage {name!r} has no field {option!r}: give {', '.join(known)}.{hint}")
+        missing = [option for option in REQUIRED if option not in given]
+        if missing:
+            raise ValueError(f"Stage {name!r} lacks {', '.join(missing)}.")
+        return Stage(**given)
 
     @property
     def tokens_per_batch(self) -> int:
