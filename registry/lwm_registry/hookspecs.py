@@ -1,10 +1,16 @@
-"""Every hook that a plugin may implement, each with an example. Standard library and pluggy only."""
+"""Every hook that a plugin may implement, each with an example. Standard library and pluggy only.
+
+The two registration hooks are called once, on discovery. The event hooks are called on the host, between
+steps, in the order of (distribution, plugin); they never run inside a compiled function, and one that raises
+stops the run with its own error. `event` is a record of `lwm_core.train.observer`.
+"""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pluggy
 
-from lwm_registry.records import Component
+from lwm_registry.records import Component, Recipe
 
 
 GROUP = "lwm"
@@ -23,3 +29,88 @@ def lwm_components() -> Iterable[Component]:
             yield Component("attention", "ring", "lwm_ring.ring:RingAttention", "Ring over a block kernel.")
     """
     return ()
+
+
+@hookspec
+def lwm_recipes() -> Iterable[Recipe]:
+    """The recipes this plugin ships; a recipe's file lies inside the plugin's package.
+
+    Example::
+
+        @hookimpl
+        def lwm_recipes():
+            yield Recipe("lwm-text-1m", "lwm_stages:recipes/lwm-text-1m.toml", "The paper's text schedule.")
+    """
+    return ()
+
+
+@hookspec
+def lwm_run_started(event: Any) -> None:
+    """A run starts or resumes; `event` is a `RunStarted`: `out`, `steps`, `done`, `recipe`.
+
+    Example::
+
+        @hookimpl
+        def lwm_run_started(event):
+            (event.out / "host.txt").write_text(platform.node())
+    """
+
+
+@hookspec
+def lwm_stage_started(event: Any) -> None:
+    """A stage starts; `event` is a `StageStarted`: `stage`, `index`, `attention`.
+
+    Example::
+
+        @hookimpl
+        def lwm_stage_started(event):
+            print(event.stage.name, event.stage.sequence_length, event.attention)
+    """
+
+
+@hookspec
+def lwm_step_finished(event: Any) -> None:
+    """A step is done; `event` is a `StepFinished`: `step`, `stage`, `seconds`, `tokens`, `metrics`.
+
+    Example::
+
+        @hookimpl
+        def lwm_step_finished(event):
+            dashboard.log(event.metrics, step=event.step)
+    """
+
+
+@hookspec
+def lwm_checkpoint_saved(event: Any) -> None:
+    """A checkpoint is whole on disk; `event` is a `CheckpointSaved`: `path`, `step`.
+
+    Example::
+
+        @hookimpl
+        def lwm_checkpoint_saved(event):
+            bucket.upload(event.path)
+    """
+
+
+@hookspec
+def lwm_run_finished(event: Any) -> None:
+    """All stages are done; `event` is a `RunFinished`: `out`, `step`.
+
+    Example::
+
+        @hookimpl
+        def lwm_run_finished(event):
+            mail("done", str(event.out))
+    """
+
+
+@hookspec
+def lwm_run_failed(event: Any) -> None:
+    """A run stops on an error, which is raised again afterwards; `event` is a `RunFailed`: `error`, `step`.
+
+    Example::
+
+        @hookimpl
+        def lwm_run_failed(event):
+            mail("failed", f"step {event.step}: {event.error}")
+    """

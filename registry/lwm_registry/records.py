@@ -1,6 +1,17 @@
-"""The records that plugins hand in and the catalog hands out. Standard library only."""
+"""The records that plugins hand in and the catalog hands out. Standard library only.
 
+Owns their fields and what a well-formed one is. Finding plugins is `discovery`'s, building parts `catalog`'s.
+"""
+
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+
+_NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
+_CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_FILE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[^:\\]+\.toml")
 
 
 @dataclass(frozen=True)
@@ -9,7 +20,8 @@ class Component:
 
     - `kind`: one of `lwm_registry.kinds.KINDS`;
     - `name`: what a recipe writes after `use`, lower-case words joined by hyphens;
-    - `target`: `"package.module:Class"`; the class (or factory function) *is* the option schema;
+    - `target`: `"package.module:Class"`; the class *is* the option schema (its fields, or its `__init__`), and
+      keeps every option as an attribute of the same name;
     - `summary`: one sentence for `lwm plugins`;
     - `example`: the options of a small working instance, as a recipe would write them; conformance kits
       build this one.
@@ -19,4 +31,62 @@ class Component:
     name: str
     target: str
     summary: str
-    example: dict | None = None
+    example: Mapping[str, Any] | None = None
+
+    def fault(self) -> str:
+        """What is wrong with this record, or nothing."""
+        if not _NAME.fullmatch(self.name):
+            return f"the name {self.name!r} is not lower-case words joined by hyphens, such as 'ring' or 'best-fit'"
+        if not _CLASS.fullmatch(self.target):
+            return f"the target {self.target!r} is not 'package.module:Class'"
+        return ""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe that a plugin ships.
+
+    - `name`: what a person types; - `target`: `"package:folder/file.toml"`; - `summary`: one sentence.
+    """
+
+    name: str
+    target: str
+    summary: str
+
+    def fault(self) -> str:
+        """What is wrong with this record, or nothing."""
+        if not _NAME.fullmatch(self.name):
+            return f"the name {self.name!r} is not lower-case words joined by hyphens, such as 'lwm-text-1m'"
+        if not _FILE.fullmatch(self.target):
+            return f"the target {self.target!r} is not 'package:folder/file.toml'"
+        return ""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One line of the catalog.
+
+    `state` is "ok" or "broken"; `error` says why when broken and is empty otherwise. A plugin that could not be
+    loaded at all is one record of kind "plugin".
+    """
+
+    kind: str
+    name: str
+    plugin: str
+    distribution: str
+    version: str
+    summary: str
+    state: str = "ok"
+    error: str = ""
+    target: str = ""
+    example: Mapping[str, Any] | None = None
+
+    @property
+    def qualified(self) -> str:
+        """The name that no other plugin can take: `plugin:name`."""
+        return f"{self.plugin}:{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """Where the part comes from, for messages."""
+        return f"plugin {self.plugin!r} of {self.distribution} {self.version}"

@@ -1,0 +1,130 @@
+"""Finds plugins and takes their records, each plugin on its own: a broken one becomes a record, not a crash.
+
+Owns the entry-point loop, its order (distribution, then entry point, so that every host finds the same), the
+allow and block lists, and what a broken plugin says. It imports no part: only the light `lwm_x.plugin` modules.
+
+Environment: `LWM_PLUGINS="core,ring"` loads only these ("" loads none), `LWM_PLUGINS_BLOCK="x,y"` all but
+these, `LWM_PLUGINS_STRICT=1` raises at the first broken plugin. Names are entry points or distributions.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pluggy
+
+from lwm_registry import hookspecs
+from lwm_registry.errors import BrokenPlugin, did_you_mean, first_line, listed
+from lwm_registry.kinds import KINDS
+from lwm_registry.records import Component, Recipe, Record
+
+
+HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("lwm_"))
+REGISTRATION = ("lwm_components", "lwm_recipes")
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One plugin after discovery: what it offers, or why it is broken.
+
+    `manager` calls this plugin's hooks alone; None when it could not be loaded.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    components: tuple[Component, ...] = ()
+    recipes: tuple[Recipe, ...] = ()
+    faults: tuple[tuple[str, str, str], ...] = ()
+    error: str = ""
+    manager: Any = None
+
+    def records(self) -> list[Record]:
+        """The lines of this plugin in the catalog, broken ones included."""
+        provenance = (self.name, self.distribution, self.version)
+        lines = [
+            Record(c.kind, c.name, *provenance, c.summary, target=c.target, example=c.example) for c in self.components
+        ]
+        lines += [Record(kind, name, *provenance, "", "broken", error) for kind, name, error in self.faults]
+        if self.error:
+            lines.append(Record("plugin", self.name, *provenance, "", "broken", self.error))
+        return lines
+
+
+def discover(environment: Mapping[str, str] = os.environ) -> tuple[Plugin, ...]:
+    """Every allowed plugin that is installed, in order of (distribution, entry point)."""
+    found = [e for e in importlib.metadata.entry_points(group=hookspecs.GROUP) if e.dist is not None]
+    found.sort(key=lambda e: (e.dist.name, e.name))
+    plugins = [load(e.name, e.dist.name, e.dist.version, e.load) for e in found if _allowed(e, environment)]
+    if environment.get("LWM_PLUGINS_STRICT") == "1":
+        for record in (record for plugin in plugins for record in plugin.records()):
+            if record.state == "broken":
+                raise BrokenPlugin(f"{record.origin} is broken: {record.error} (LWM_PLUGINS_STRICT=1)")
+    return tuple(plugins)
+
+
+def _allowed(entry: importlib.metadata.EntryPoint, environment: Mapping[str, str]) -> bool:
+    def named(variable: str) -> bool:
+        names = {name.strip() for name in environment[variable].split(",")}
+        return entry.name in names or (entry.dist is not None and entry.dist.name in names)
+
+    if "LWM_PLUGINS" in environment and not named("LWM_PLUGINS"):
+        return False
+    return not ("LWM_PLUGINS_BLOCK" in environment and named("LWM_PLUGINS_BLOCK"))
+
+
+def load(name: str, distribution: str, version: str, importer) -> Plugin:
+    """One plugin from `importer()`, which gives its module (or any object with hooks); never raises."""
+    try:
+        manager = managed(importer())
+        components, component_faults = _take(manager, "lwm_components", Component)
+        recipes, recipe_faults = _take(manager, "lwm_recipes", Recipe)
+    except (Exception, SystemExit) as error:
+        return Plugin(name, distribution, version, error=first_line(error))
+    faults = (*component_faults, *recipe_faults)
+    return Plugin(name, distribution, version, components, recipes, faults, manager=manager)
+
+
+def managed(module: object) -> pluggy.PluginManager:
+    """A manager of one plugin; raises `BrokenPlugin` for a misspelt hook and for one that has none."""
+    manager = pluggy.PluginManager(hookspecs.GROUP)
+    manager.add_hookspecs(hookspecs)
+    manager.register(module)
+    callers = manager.get_hookcallers(module) or []
+    for caller in callers:
+        if caller.name not in HOOKS:
+            hint = did_you_mean(caller.name, HOOKS)
+            raise BrokenPlugin(f"there is no hook {caller.name!r}.{hint} The hooks are {listed(HOOKS)}.")
+    manager.check_pending()
+    if not callers:
+        raise BrokenPlugin(
+            "it implements no hook: put `@hookimpl` (from lwm_registry.hookspecs) above "
+            "`def lwm_components():` in the module that the entry point names."
+        )
+    return manager
+
+
+def _take(manager: pluggy.PluginManager, hook: str, record: type) -> tuple[tuple, list[tuple[str, str, str]]]:
+    """The well-formed records of one hook, and a fault for each that is not."""
+    good, faults = {}, []
+    for item in _flat(getattr(manager.hook, hook)()):
+        if not isinstance(item, record):
+            raise BrokenPlugin(f"{hook} gives {item!r}: give {record.__name__} records only.")
+        kind = getattr(item, "kind", "recipe")
+        fault = item.fault()
+        if kind not in KINDS and kind != "recipe":
+            fault = f"there is no kind {kind!r}.{did_you_mean(kind, KINDS)} The kinds are {listed(KINDS)}."
+        if (kind, item.name) in good:
+            fault = f"the plugin offers the {kind} {item.name!r} twice: give each name once."
+            del good[kind, item.name]
+        if fault:
+            faults.append((kind, item.name, fault))
+        else:
+            good[kind, item.name] = item
+    return tuple(good.values()), faults
+
+
+def _flat(results: Iterable[Iterable[Any]]) -> list[Any]:
+    return [item for result in results for item in result]

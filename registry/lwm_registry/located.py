@@ -1,0 +1,75 @@
+"""Plain recipe data that remembers where it was written.
+
+Owns two quiet subclasses: text that knows its folder, so that a relative path means "beside this file", and a
+table that knows which of its entries came from underneath a changed `use`. Reading files is `recipes`'s.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class Located(str):
+    """Text from a recipe, with the folder that relative paths in it start from."""
+
+    base: Path
+
+    def __new__(cls, text: str, base: Path) -> "Located":
+        made = super().__new__(cls, text)
+        made.base = base
+        return made
+
+    @property
+    def path(self) -> Path:
+        """The text as a path; `~` is the home folder."""
+        return self.base / Path(self).expanduser()
+
+
+class Table(dict):
+    """A table of a recipe. `inherited` names the entries that were written for another `use`."""
+
+    inherited: frozenset[str] = frozenset()
+
+
+def located(value: Any, base: Path) -> Any:
+    """The same data with every text located at `base`; text that has a place keeps it."""
+    if isinstance(value, Mapping):
+        table = Table({key: located(item, base) for key, item in value.items()})
+        table.inherited = getattr(value, "inherited", frozenset())
+        return table
+    if isinstance(value, list | tuple):
+        return [located(item, base) for item in value]
+    if isinstance(value, str) and not isinstance(value, Located):
+        return Located(value, base)
+    return value
+
+
+def bare(value: Any) -> Any:
+    """The same data as ordinary dicts, lists and text."""
+    if isinstance(value, Mapping):
+        return {str(key): bare(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [bare(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
+    """`under` with `over` laid on top, table by table; anything else in `over` replaces.
+
+    Where `over` names another `use`, the rest of `under` was written for another part: those entries are marked
+    inherited, and the part takes the ones it has an option for.
+    """
+    table = Table(under)
+    for key, value in over.items():
+        below = under.get(key)
+        if isinstance(below, str) and isinstance(value, Mapping):
+            below = {"use": below}  # `layout = "zigzag"` is short for a table
+        if isinstance(below, Mapping) and "use" in below and isinstance(value, str):
+            value = {"use": value}
+        both = isinstance(below, Mapping) and isinstance(value, Mapping)
+        table[key] = merged(below, value) if both else value
+    inherited = frozenset(getattr(under, "inherited", ()))
+    if "use" in over and over["use"] != under.get("use", over["use"]):
+        inherited |= frozenset(under) - {"use"}
+    table.inherited = inherited - frozenset(over)
+    return table
