@@ -44,7 +44,7 @@ def greedy_without_cache(model, prompt, count):
 
 
 def greedy(model, rows, **options):
-    options = {"max_new": 6, "round_to": 8, **options}
+    options = {"max_new": 6, "round_to": 16, **options}
     return [x.tolist() for x in generate(model, rows, sampler=Greedy(), key=KEY, **options)]
 
 
