@@ -112,7 +112,15 @@ class Pipeline:
     def save(self, root: str | Path) -> Path:
         """Writes the weights alone as a checkpoint under `root`, to start other runs from; returns its path."""
         manifest = Manifest(
-            0, "", 0, self.model.rope.theta, self.vocabulary.data(), None, self.recipe, self.plugins, self.fingerprint
+            0,
+            "",
+            0,
+            self.model.rope.theta,
+            self.vocabulary.data(),
+            None,
+            self.recipe,
+            self.plugins,
+            self.fingerprint,
         )
         trees = {"model": jax.device_get(eqx.filter(self.model, eqx.is_array))}
         return self.checkpoint.save(Path(root), trees, manifest)

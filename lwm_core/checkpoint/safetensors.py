@@ -16,16 +16,15 @@ from typing import Any
 import jax
 import numpy as np
 import safetensors
+import safetensors.numpy
 
 from lwm_core.checkpoint.base import CheckpointError, Manifest
 
 
 _MANIFEST = "manifest.json"
-# The names that safetensors' writer takes, by numpy's; bfloat16 comes from ml_dtypes through JAX.
-_WRITTEN = {"bool": "bool", "uint8": "uint8", "int32": "int32", "int64": "int64", "uint32": "uint32",
-            "float16": "float16", "bfloat16": "bfloat16", "float32": "float32", "float64": "float64"}  # fmt: skip
-_READ = {"BOOL": "bool", "U8": "uint8", "I32": "int32", "I64": "int64", "U32": "uint32",
-         "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}  # fmt: skip
+# What a training state holds, by the name in a file's header. safetensors' own reader lacks bfloat16.
+_DTYPES = {"BOOL": "bool", "U8": "uint8", "I32": "int32", "I64": "int64", "U32": "uint32",
+           "BF16": "bfloat16", "F16": "float16", "F32": "float32", "F64": "float64"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -71,20 +70,14 @@ class SafetensorsCheckpoint:
 
 def write_tree(path: Path, tree: Any) -> None:
     """Every array leaf of `tree` under its path in the tree, such as `blocks.ffn.gate`."""
-    tensors = {}
-    for name, leaf in _named(tree):
-        array = np.ascontiguousarray(leaf)
-        if array.dtype.name not in _WRITTEN:
-            raise CheckpointError(f"{name} has dtype {array.dtype.name}, which safetensors files do not hold.")
-        tensors[name] = {"dtype": _WRITTEN[array.dtype.name], "shape": array.shape, "data": array.tobytes()}
-    _write(path, safetensors.serialize(tensors))
+    _write(path, safetensors.numpy.save({name: np.asarray(leaf, order="C") for name, leaf in _named(tree)}))
 
 
 def read_tree(path: Path, like: Any) -> Any:
     """The tree in `path`; raises `CheckpointError` naming the first tensor that does not fit `like`."""
     try:
-        found = {name: tensor for name, tensor in safetensors.deserialize(path.read_bytes())}
-    except (OSError, safetensors.SafetensorError) as error:
+        found = {name: _array(tensor) for name, tensor in safetensors.deserialize(path.read_bytes())}
+    except (OSError, KeyError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {error}") from error
     wanted = _named(like)
     extra = sorted(set(found) - {name for name, _ in wanted})
@@ -94,20 +87,24 @@ def read_tree(path: Path, like: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
+def _array(tensor: Mapping[str, Any]) -> np.ndarray:
+    dtype = jax.numpy.dtype(_DTYPES[tensor["dtype"]])
+    return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+
+
 def _named(tree: Any) -> list[tuple[str, Any]]:
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]
 
 
-def _fit(path: Path, name: str, like: Any, tensor: Mapping[str, Any] | None) -> jax.Array:
-    if tensor is None:
+def _fit(path: Path, name: str, like: Any, found: np.ndarray | None) -> jax.Array:
+    if found is None:
         raise CheckpointError(f"{path} lacks {name!r}: it is incomplete or of another model.")
-    dtype, shape = _READ.get(tensor["dtype"], tensor["dtype"]), tuple(tensor["shape"])
-    if shape != tuple(like.shape) or dtype != np.dtype(like.dtype).name:
+    if (found.shape, found.dtype) != (like.shape, like.dtype):
         raise CheckpointError(
-            f"{path}: {name!r} is {dtype}{list(shape)}, this model needs {np.dtype(like.dtype).name}{list(like.shape)}."
+            f"{path}: {name!r} is {found.dtype}{list(found.shape)}, this model needs {like.dtype}{list(like.shape)}."
         )
-    return jax.numpy.asarray(np.frombuffer(tensor["data"], dtype=like.dtype).reshape(shape))
+    return jax.numpy.asarray(found)
 
 
 def _write(path: Path, data: bytes) -> None:

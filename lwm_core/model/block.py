@@ -55,26 +55,37 @@ class Block(eqx.Module):
 
 
 def init_block(
-    width: int, heads: int, kv_heads: int, head_dim: int, ffn: int, *, eps: float, std: float,
-    out_std: float, ffn_chunk: int | None, key: PRNGKeyArray,
-) -> Block:  # fmt: skip
-    """Fresh weights: normal with `std`, and `out_std` for the two matrices that write to the residual."""
-    keys = jax.random.split(key, 7)
+    sizes: tuple[int, int, int, int, int],
+    *,
+    std: float | None,
+    out_scale: float,
+    eps: float,
+    ffn_chunk: int | None,
+    key: PRNGKeyArray,
+) -> Block:
+    """Fresh weights for (width, heads, kv_heads, head_dim, ffn).
 
-    def normal(index, shape, scale):
-        return scale * jax.random.normal(keys[index], shape, jnp.float32)
+    Normal with `std`, or 1/sqrt(fan-in) when None; times `out_scale` for the two matrices that write to the
+    residual stream.
+    """
+    width, heads, kv_heads, dim, ffn = sizes
+    keys = iter(jax.random.split(key, 7))
+
+    def normal(shape, fan_in, scale=1.0):
+        spread = scale * (fan_in**-0.5 if std is None else std)
+        return spread * jax.random.normal(next(keys), shape, jnp.float32)
 
     return Block(
         attention_norm=RMSNorm(jnp.ones(width), eps),
-        q=normal(0, (width, heads, head_dim), std),
-        k=normal(1, (width, kv_heads, head_dim), std),
-        v=normal(2, (width, kv_heads, head_dim), std),
-        out=normal(3, (heads, head_dim, width), out_std),
+        q=normal((width, heads, dim), width),
+        k=normal((width, kv_heads, dim), width),
+        v=normal((width, kv_heads, dim), width),
+        out=normal((heads, dim, width), heads * dim, out_scale),
         ffn_norm=RMSNorm(jnp.ones(width), eps),
         ffn=GatedFFN(
-            gate=normal(4, (width, ffn), std),
-            up=normal(5, (width, ffn), std),
-            down=normal(6, (ffn, width), out_std),
+            gate=normal((width, ffn), width),
+            up=normal((width, ffn), width),
+            down=normal((ffn, width), ffn, out_scale),
             chunk=ffn_chunk,
         ),
     )

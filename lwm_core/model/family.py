@@ -3,6 +3,7 @@
 Families with named sizes (lwm_llama) build on `build`; this one is what tests and small programs use.
 """
 
+from functools import partial
 from typing import Literal
 
 import equinox as eqx
@@ -23,7 +24,9 @@ class TransformerFamily(AbstractModelFamily):
     """A pre-norm transformer with rotary positions, SwiGLU and grouped query heads.
 
     - `width`, `layers`, `heads`, `kv_heads`, `ffn`: sizes; a head has `width // heads` numbers;
-    - `tied`: the embedding is also the head; `init_std`: of fresh weights;
+    - `tied`: the embedding is also the head;
+    - `init_std`: of fresh weights, None for 1/sqrt(fan-in); `embed_std`: of the embedding; `out_scale`: factor on
+      the matrices that write to the residual stream, None for 1/sqrt(2 · layers);
     - `dtype`: of activations; `remat`, `ffn_chunk`: memory for time.
     """
 
@@ -37,7 +40,9 @@ class TransformerFamily(AbstractModelFamily):
     ffn: int = eqx.field(static=True, default=256)
     norm_eps: float = eqx.field(static=True, default=1e-6)
     tied: bool = eqx.field(static=True, default=False)
-    init_std: float = eqx.field(static=True, default=0.02)
+    init_std: float | None = eqx.field(static=True, default=0.02)
+    embed_std: float = eqx.field(static=True, default=0.02)
+    out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
     remat: Literal["none", "block", "dots"] = eqx.field(static=True, default="block")
     ffn_chunk: int | None = eqx.field(static=True, default=None)
@@ -50,20 +55,20 @@ class TransformerFamily(AbstractModelFamily):
 
     def init(self, *, key: PRNGKeyArray) -> Transformer:
         embed_key, head_key, block_key = jax.random.split(key, 3)
-
-        def block(key):
-            return init_block(
-                self.width, self.heads, self.kv_heads, self.width // self.heads, self.ffn,
-                eps=self.norm_eps, std=self.init_std, out_std=self.init_std / (2 * self.layers) ** 0.5,
-                ffn_chunk=self.ffn_chunk, key=key,
-            )  # fmt: skip
-
-        head_shape = (self.width, self.vocab_size)
+        sizes = (self.width, self.heads, self.kv_heads, self.width // self.heads, self.ffn)
+        out_scale = (2 * self.layers) ** -0.5 if self.out_scale is None else self.out_scale
+        block = partial(
+            init_block, sizes, std=self.init_std, out_scale=out_scale, eps=self.norm_eps, ffn_chunk=self.ffn_chunk
+        )
+        head = None
+        if not self.tied:
+            head_std = self.width**-0.5 if self.init_std is None else self.init_std
+            head = head_std * jax.random.normal(head_key, (self.width, self.vocab_size))
         return Transformer(
-            embed=self.init_std * jax.random.normal(embed_key, (self.vocab_size, self.width)),
-            blocks=eqx.filter_vmap(block)(jax.random.split(block_key, self.layers)),
+            embed=self.embed_std * jax.random.normal(embed_key, (self.vocab_size, self.width)),
+            blocks=eqx.filter_vmap(lambda key: block(key=key))(jax.random.split(block_key, self.layers)),
             norm=RMSNorm(jnp.ones(self.width), self.norm_eps),
-            head=None if self.tied else self.init_std * jax.random.normal(head_key, head_shape),
+            head=head,
             attention=self.attention,
             rope=self.rope,
             dtype=self.dtype,

@@ -25,7 +25,7 @@ class GatedFFN(eqx.Module):
         pad = -length % self.chunk
         padded = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
         chunks = padded.reshape(batch, -1, self.chunk, width).swapaxes(0, 1)
-        done = jax.lax.map(jax.checkpoint(self._dense), chunks)
+        done = jax.lax.map(jax.checkpoint(lambda part: self._dense(part)), chunks)
         return done.swapaxes(0, 1).reshape(batch, length + pad, width)[:, :length]
 
     def _dense(self, x: Float[Array, "B C E"]) -> Float[Array, "B C E"]:

@@ -18,9 +18,7 @@ class AbstractRope(eqx.Module):
     theta: AbstractVar[float]
 
     @abc.abstractmethod
-    def __call__(
-        self, x: Float[Array, "B T H D"], position: Int32[Array, "B T"]
-    ) -> Float[Array, "B T H D"]:
+    def __call__(self, x: Float[Array, "B T H D"], position: Int32[Array, "B T"]) -> Float[Array, "B T H D"]:
         """`x` turned, in x's dtype."""
 
 
@@ -33,9 +31,7 @@ class Rotary(AbstractRope):
 
     theta: float = eqx.field(static=True, default=10_000.0)
 
-    def __call__(
-        self, x: Float[Array, "B T H D"], position: Int32[Array, "B T"]
-    ) -> Float[Array, "B T H D"]:
+    def __call__(self, x: Float[Array, "B T H D"], position: Int32[Array, "B T"]) -> Float[Array, "B T H D"]:
         half = x.shape[-1] // 2
         wide = jnp.promote_types(x.dtype, jnp.float32)
         frequency = jnp.asarray(self.theta, wide) ** (-jnp.arange(half, dtype=wide) / half)

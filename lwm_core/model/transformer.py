@@ -58,7 +58,14 @@ class Transformer(AbstractSequenceModel):
         def layer(x, now):
             block, layer_cache = now
             return block(
-                x, self.attention, self.rope, at, kv_at, rule, layer_cache, None if cache is None else cache.used
+                x,
+                self.attention,
+                self.rope,
+                at,
+                kv_at,
+                rule,
+                layer_cache,
+                None if cache is None else cache.used,
             )
 
         held = None if cache is None else LayerCache(cache.k, cache.v)

@@ -28,9 +28,7 @@ class AdamW:
         """The chain for one stage."""
         return optax.chain(
             optax.clip_by_global_norm(self.clip),
-            optax.adamw(
-                learning_rate(stage), b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=self.weight_decay
-            ),
+            optax.adamw(learning_rate(stage), b1=self.b1, b2=self.b2, eps=self.eps, weight_decay=self.weight_decay),
         )
 
 

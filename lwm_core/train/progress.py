@@ -11,7 +11,15 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from lwm_core.train.observer import CheckpointSaved, Event, RunFailed, RunFinished, RunStarted, StageStarted, StepFinished
+from lwm_core.train.observer import (
+    CheckpointSaved,
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+    StepFinished,
+)
 
 
 @dataclass

@@ -21,7 +21,14 @@ from lwm_core.curriculum import Stage
 from lwm_core.load import Stream
 from lwm_core.mesh import MeshSpec
 from lwm_core.train.feed import to_batch
-from lwm_core.train.observer import CheckpointSaved, RunFailed, RunFinished, RunStarted, StageStarted, StepFinished
+from lwm_core.train.observer import (
+    CheckpointSaved,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+    StepFinished,
+)
 from lwm_core.train.step import TrainState, init_state, make_step
 from lwm_core.train.weights import with_theta, with_vocabulary
 

@@ -52,8 +52,8 @@ def make_step(
         grads = jax.tree.map(lambda g: g * scale, grads)
         updates, moments = optimizer.update(grads, state.moments, weights)
         weights = optax.apply_updates(weights, updates)
-        metrics = {"loss": loss.total * scale, "gradient_norm": optax.global_norm(grads)}
-        metrics |= {"update_norm": optax.global_norm(updates), "parameter_norm": optax.global_norm(weights)}
+        metrics = {"loss": loss.total * scale, "gradient_norm": optax.tree.norm(grads)}
+        metrics |= {"update_norm": optax.tree.norm(updates), "parameter_norm": optax.tree.norm(weights)}
         for name, (total, count) in loss.parts.items():
             metrics |= {f"loss/{name}": total / count, f"tokens/{name}": count}
         return TrainState(eqx.combine(weights, rest), moments), metrics

@@ -34,7 +34,9 @@ class LlamaFamily(AbstractModelFamily):
     ffn: int | None = eqx.field(static=True, default=None)
     norm_eps: float | None = eqx.field(static=True, default=None)
     tied: bool = eqx.field(static=True, default=False)
-    init_std: float = eqx.field(static=True, default=0.02)
+    init_std: float | None = eqx.field(static=True, default=0.02)
+    embed_std: float = eqx.field(static=True, default=0.02)
+    out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
     remat: Literal["none", "block", "dots"] = eqx.field(static=True, default="block")
     ffn_chunk: int | None = eqx.field(static=True, default=None)
@@ -59,6 +61,8 @@ class LlamaFamily(AbstractModelFamily):
             vocab_size=self.vocab_size,
             tied=self.tied,
             init_std=self.init_std,
+            embed_std=self.embed_std,
+            out_scale=self.out_scale,
             dtype=self.dtype,
             remat=self.remat,
             ffn_chunk=self.ffn_chunk,

@@ -1,0 +1,43 @@
+"""Targets are the next token of the same document, whatever the layout does to the order afterwards."""
+
+import numpy as np
+import pytest
+
+from lwm_core.data import Row
+from lwm_core.layout import Contiguous
+from lwm_core.layout.zigzag import Zigzag
+from lwm_core.mesh import MeshSpec
+from lwm_core.train.feed import to_batch
+
+
+def a_row(length=16, cut=6):
+    at = np.arange(length)
+    segment = np.where(at < cut, 1, np.where(at < length - 2, 2, 0)).astype(np.int32)
+    position = np.where(at < cut, at, at - cut).astype(np.int32) * (segment > 0)
+    return Row((at + 100).astype(np.int32), segment, position.astype(np.int32), np.ones(length, np.float32))
+
+
+def test_targets_stay_within_their_document():
+    batch = to_batch([a_row()], Contiguous())
+    targets, weights = np.asarray(batch.targets[0]), np.asarray(batch.weights[0])
+    counted = np.flatnonzero(weights)
+    assert counted.tolist() == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12]
+    assert (targets[counted] == np.asarray(batch.tokens[0])[counted] + 1).all()
+
+
+def test_a_layout_moves_tokens_with_their_targets():
+    """Under zigzag every token keeps its own target, weight, position and segment."""
+    plain = to_batch([a_row()], Contiguous())
+    mesh = MeshSpec(1, 1, 1, 4).make()
+    moved = to_batch([a_row()], Zigzag(), mesh)
+    order = Zigzag().permutation(16, 4)
+    assert order.tolist() != list(range(16))
+    for name in ("tokens", "targets", "weights"):
+        np.testing.assert_array_equal(getattr(moved, name)[0], np.asarray(getattr(plain, name)[0])[order])
+    np.testing.assert_array_equal(moved.at.position[0], np.asarray(plain.at.position[0])[order])
+    assert moved.tokens.sharding.shard_shape(moved.tokens.shape) == (1, 4)
+
+
+def test_rows_that_do_not_divide_are_refused_by_name():
+    with pytest.raises(ValueError, match=r"3 rows a step do not divide over dp × fsdp = 2"):
+        to_batch([a_row()] * 3, Contiguous(), MeshSpec(2, 1, 1, 1).make())
