@@ -1,0 +1,128 @@
+"""Conformance kit for packers: `check_packer(packer)`. Owns no test runner and needs none."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from lwm_core.data import Packer, Row, Sample
+
+
+def check_packer(packer: Packer, *, samples: Sequence[Sample] | None = None, seed: int = 0) -> None:
+    """Raises `AssertionError` unless the packer keeps its contract.
+
+    No token is lost, doubled or out of order within a sample; rows have the promised form; the state is JSON,
+    is not changed in place, and goes on from a copy exactly; `flush` leaves what `init` gives. Give `samples`
+    whose tokens are all different, or let the kit draw some around the packer's length.
+    """
+    samples = list(samples or random_samples(packer, seed))
+    rows, state = [], packer.init()
+    for index, sample in enumerate(samples):
+        before = _plain(state)
+        after, complete = packer.push(state, sample)
+        assert _plain(state) == before, "push changed the state it was given; return a new one."
+        if index % 7 == 3:
+            again, repeated = packer.push(json.loads(before), sample)
+            assert _plain(again) == _plain(after), "The state does not survive JSON: a copy went on differently."
+            assert _same(repeated, complete), "The state does not survive JSON: a copy gave other rows."
+        state, rows = after, rows + complete
+    end, rest = packer.flush(state)
+    assert _plain(end) == _plain(packer.init()), "flush leaves a state that differs from init()."
+    rows += rest
+    for row in rows:
+        check_row(row, packer.length)
+    _check_tokens(rows, samples)
+
+
+def random_samples(packer: Packer, seed: int) -> list[Sample]:
+    """Samples of 1 to 3 rows' length with tokens all different; none over a row where the packer refuses it."""
+    random = np.random.default_rng(seed)
+    length = packer.length
+    most = 3 * length if _cuts(packer) else length
+    sizes = [1, 2, length - 1, length, most, *random.integers(1, length, 24), *random.integers(1, most, 6)]
+    stops = np.cumsum(sizes)
+    return [
+        Sample(np.arange(stop - n, stop, dtype=np.int32) + 1, _loss(random, n), f"sample {i}")
+        for i, (n, stop) in enumerate(zip(sizes, stops, strict=True))
+    ]
+
+
+def check_row(row: Row, length: int) -> None:
+    """Form of one row: segments 1, 2, ... without gaps, positions restarted, first tokens and padding unweighted."""
+    for name, kind in {"tokens": np.int32, "segment": np.int32, "position": np.int32, "loss": np.float32}.items():
+        array = getattr(row, name)
+        assert array.shape == (length,), f"Row.{name} has shape {array.shape}; the packer's length is {length}."
+        assert array.dtype == kind, f"Row.{name} is {array.dtype}, not {np.dtype(kind)}."
+    filled = int((row.segment > 0).sum())
+    assert filled and not row.segment[filled:].any(), "A row is empty, or has padding before its end."
+    steps = np.diff(row.segment[:filled], prepend=0)
+    assert ((steps == 0) | (steps == 1)).all() and row.segment[0] == 1, "Segments are not 1, 2, 3, ... in order."
+    starts = np.flatnonzero(steps)
+    expected = np.arange(filled) - np.repeat(starts, np.diff([*starts, filled]))
+    assert np.array_equal(row.position[:filled], expected), "Positions do not restart at 0 with every segment."
+    for name in ("tokens", "position", "loss"):
+        assert not getattr(row, name)[filled:].any(), f"Row.{name} is not 0 where there is padding."
+    assert not row.loss[starts].any(), "The first token of a segment is a target; nothing precedes it."
+    assert np.isfinite(row.loss).all() and (row.loss >= 0).all(), "A loss weight is negative or not finite."
+
+
+def _check_tokens(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
+    owner = {int(token): i for i, sample in enumerate(samples) for token in sample.tokens}
+    found: list[list[np.ndarray]] = [[] for _ in samples]
+    for row in rows:
+        for segment in range(1, int(row.segment.max()) + 1):
+            at = np.flatnonzero(row.segment == segment)
+            sample = owner.get(int(row.tokens[at[0]]))
+            assert sample is not None, f"A row holds token {row.tokens[at[0]]}, which no sample has."
+            found[sample].append(row.tokens[at])
+            _check_weights(row.loss[at], row.tokens[at], samples[sample])
+    for sample, pieces in zip(samples, found, strict=True):
+        together = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
+        assert np.array_equal(together, sample.tokens), (
+            f"{sample.name or 'A sample'} has {len(sample)} tokens and the rows {len(together)} of it: tokens "
+            "were lost, doubled, or put out of order."
+        )
+
+
+def _check_weights(weights: np.ndarray, tokens: np.ndarray, sample: Sample) -> None:
+    if not np.isin(tokens, sample.tokens).all():
+        return  # reported as a loss of tokens
+    given = sample.loss[np.searchsorted(sample.tokens, tokens)].astype(np.float64)
+    given[0] = 0.0
+    if not given.any():
+        assert not weights.any(), f"{sample.name}: tokens without loss have weights."
+        return
+    np.testing.assert_allclose(
+        weights / weights.sum(), given / given.sum(), rtol=1e-5, err_msg="Weights do not follow the sample's loss."
+    )
+
+
+def _cuts(packer: Packer) -> bool:
+    long = Sample(np.ones(packer.length + 1, np.int32), np.ones(packer.length + 1, np.float32), "the long one")
+    try:
+        packer.push(packer.init(), long)
+    except ValueError as error:
+        assert "the long one" in str(error), f"A refused sample is not named: {error}"
+        return False
+    return True
+
+
+def _loss(random: np.random.Generator, count: int) -> np.ndarray:
+    constant = np.ones(count, np.float32)
+    answers = (random.random(count) < 0.3).astype(np.float32)
+    return [constant, answers, np.zeros(count, np.float32)][random.choice(3, p=[0.4, 0.5, 0.1])]
+
+
+def _plain(state: Any) -> str:
+    try:
+        return json.dumps(state, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise AssertionError(f"The packer's state is not plain JSON: {error}.") from error
+
+
+def _same(some: Sequence[Row], others: Sequence[Row]) -> bool:
+    names = ("tokens", "segment", "position", "loss")
+    return len(some) == len(others) and all(
+        np.array_equal(getattr(a, n), getattr(b, n)) for a, b in zip(some, others, strict=True) for n in names
+    )
