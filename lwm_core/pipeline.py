@@ -4,9 +4,9 @@ Owns the composition and nothing of the parts. It is plain Python: recipes build
 one by hand, and either can replace any field with `dataclasses.replace`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ import jax
 
 from lwm_core.checkpoint import CheckpointError, CheckpointFormat, Manifest, SafetensorsCheckpoint
 from lwm_core.curriculum import Curriculum, Stage
-from lwm_core.data import DataSource, Document, Packer, Sample, render
+from lwm_core.data import DataSource, Packer, Renderer
 from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
 from lwm_core.model.base import AbstractModelFamily, AbstractSequenceModel
 from lwm_core.objective import AbstractObjective, CrossEntropy
-from lwm_core.sample import AbstractSampler, Greedy, generate_text
+from lwm_core.sample import AbstractSampler, Greedy
+from lwm_core.sample.text import generate_text
 from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
 from lwm_core.train.optimizer import AdamW
@@ -134,9 +135,9 @@ class Pipeline:
         model = eqx.combine(self.checkpoint.restore(path, "model", arrays), rest)
         return with_theta(model, manifest.rope_theta)
 
-    def renderer(self, vocabulary: Vocabulary) -> Callable[[Document], Sample]:
-        """How this pipeline's documents become samples of `vocabulary`; picklable, for data workers."""
-        return partial(render, vocabulary=vocabulary, tokenizer=self.tokenizer)
+    def renderer(self, vocabulary: Vocabulary) -> Renderer:
+        """How this pipeline's documents become samples of `vocabulary`."""
+        return Renderer(vocabulary, self.tokenizer)
 
     def _ran(self, out: Path, until: str | None, *, resume: bool) -> "Pipeline":
         for part in ("curriculum", "packer"):

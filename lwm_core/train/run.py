@@ -5,6 +5,7 @@ resumed run gives the same bits as one that was never stopped.
 """
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -63,6 +64,8 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
     model, place, moments = _start(pipeline, found)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), place.step, pipeline.recipe))
     try:
         for index in range(place.stage, len(stages) if until is None else names.index(until) + 1):
@@ -102,12 +105,12 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
             state = TrainState(state.model, _replicated(moments(state.moments), mesh))
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
-        stream = _stream(pipeline, stage, vocabulary, place)
-        for state, place in _steps(pipeline, stage, stream, step, state, place, mesh):
-            every = pipeline.save_every
-            if place.stage_step == stage.steps or (every and place.stage_step % every == 0):
-                _save(pipeline, out, stage, state, place, vocabulary)
-    return state.model, place
+        with _stream(pipeline, stage, vocabulary, place) as stream:
+            for after, here in _steps(pipeline, stage, stream, step, state, place, mesh):
+                every = pipeline.save_every
+                if here.stage_step == stage.steps or (every and here.stage_step % every == 0):
+                    _save(pipeline, out, stage, after, here, vocabulary)
+    return after.model, here
 
 
 def _steps(pipeline, stage, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
