@@ -142,8 +142,8 @@ class Catalog:
                 f"Several plugins offer the recipe {name!r}: "
                 f"write one of {listed(f'{plugin.name}:{recipe.name}' for plugin, recipe in found)}."
             )
-        error = self._unknown("recipe", name, [recipe.name for _, recipe in self.recipes()])
-        raise UnknownName(f"{error} Or give the path of a .toml file.")
+        names = [recipe.name for _, recipe in self.recipes()]
+        raise self._unknown("recipe", name, names, " Or give the path of a .toml file.")
 
     def broken(self) -> Records:
         """The broken plugins and records."""
@@ -155,12 +155,11 @@ class Catalog:
                 f"There is no kind {kind!r}.{did_you_mean(kind, KINDS)} The kinds are {', '.join(KINDS)}."
             )
 
-    def _unknown(self, kind: str, name: str, names: Iterable[str]) -> UnknownName:
+    def _unknown(self, kind: str, name: str, names: Iterable[str], more: str = "") -> UnknownName:
         names = list(names)
-        broken = "".join(f" Note that {r.origin} is broken: {r.error}" for r in self.broken())
-        return UnknownName(
-            f"There is no {kind} {name!r}.{did_you_mean(name, names)} What is installed: {listed(names)}.{broken}"
-        )
+        broken = "".join(f"\nNote: {r.origin} is broken: {r.error}" for r in self.broken())
+        hint = did_you_mean(name, names)
+        return UnknownName(f"There is no {kind} {name!r}.{hint} Installed: {listed(names)}.{more}{broken}")
 
 
 def _tell_apart(records: Iterable[Record]) -> list[str]:

@@ -108,9 +108,7 @@ class Conversion:
 
     def _anything(self, value: Any, where: str) -> Any:
         if isinstance(value, Mapping) and "use" in value:
-            raise BadOption(
-                f"{where} takes anything, so `use` cannot say which kind is meant: build it first."
-            )
+            raise BadOption(f"{where} takes anything, so `use` cannot say which kind is meant: build it first.")
         return bare(value) if isinstance(value, Mapping | list | str) else value
 
 

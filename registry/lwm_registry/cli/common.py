@@ -1,0 +1,67 @@
+"""What several commands share: dotted overrides, opening a run, printing JSON and tables."""
+
+import json
+import sys
+import tomllib
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lwm_registry.errors import RegistryError, RunDiffers
+
+
+if TYPE_CHECKING:
+    import lwm_core.pipeline
+
+
+def overrides_of(given: Iterable[str]) -> dict[str, Any]:
+    """`["attention.use=ring", "seed=3"]` as dotted overrides; values are TOML, and bare words are text."""
+    overrides = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise RegistryError(f"The override {text!r} is not key=value: write it as attention.use=ring or seed=3.")
+        overrides[key.strip()] = _typed(value.strip())
+    return overrides
+
+
+def _typed(value: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return value
+
+
+def opened(run: Path, overrides: Iterable[str]) -> "lwm_core.pipeline.Pipeline":
+    """The pipeline of a run; a difference in versions is one line on standard error."""
+    from lwm_registry.runs import load
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", RunDiffers)
+        pipeline = load(run, overrides_of(overrides))
+    for warning in caught:
+        if issubclass(warning.category, RunDiffers):
+            print(f"lwm: note: {warning.message}", file=sys.stderr)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return pipeline
+
+
+def print_json(value: Any) -> None:
+    """The value as JSON on standard output."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str = "") -> None:
+    """A table on standard output; in a pipe or a file, wide enough for every cell."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
+    console = Console()
+    console.print(table) if console.is_terminal else Console(width=1000).print(table)

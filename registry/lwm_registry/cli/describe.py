@@ -1,0 +1,150 @@
+"""`lwm describe`: the options of a part, or the stages of a recipe."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from lwm_registry.catalog import catalog
+from lwm_registry.cli.common import print_json, print_table
+from lwm_registry.errors import RegistryError, UnknownName, did_you_mean, listed
+from lwm_registry.kinds import KINDS
+from lwm_registry.located import bare
+from lwm_registry.plain import Plain
+from lwm_registry.recipes import read
+from lwm_registry.records import Record
+from lwm_registry.schema import Option, options_of, spell
+
+
+STAGE = (
+    "name", "sequence_length", "rope_theta", "tokens_per_batch", "total_tokens", "steps", "warmup_steps",
+    "learning_rate", "min_learning_rate", "schedule", "mesh", "mixture", "modalities",
+)  # fmt: skip
+
+
+def describe(
+    name: Annotated[str | None, typer.Argument(help="A part, a recipe, or a recipe's file.")] = None,
+    kind: Annotated[str | None, typer.Option("--kind", help="Of which kind, where several have it.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The description as JSON.")] = False,
+) -> None:
+    """Show a part's options with types and defaults, or a recipe's stages; without NAME, what there is.
+
+    Example: lwm describe tiny-text
+    """
+    if name is None:
+        _overview(as_json)
+        return
+    records = _records(name, kind)
+    if records:
+        _part(records[0], as_json)
+    elif kind is None:
+        _recipe(name, as_json)
+    else:
+        catalog().find(kind, name)
+
+
+def _records(name: str, kind: str | None) -> list[Record]:
+    """The one part of this name, or none; raises when several kinds have it, or it clashes."""
+    kinds = [k for k in ([kind] if kind else KINDS) if catalog().named(k, name)]
+    recipes = [r.name for _, r in catalog().recipes()]
+    if len(kinds) > 1:
+        raise RegistryError(f"{name!r} is of several kinds: add --kind with one of {listed(kinds)}.")
+    if not kinds and kind is None and not _is_recipe(name, recipes):
+        parts = {r.name for r in catalog().list() if r.state == "ok"}
+        raise UnknownName(
+            f"There is no part and no recipe {name!r}.{did_you_mean(name, [*parts, *recipes])} "
+            f"`lwm plugins` lists the parts; the recipes are {listed(recipes)}."
+        )
+    return [catalog().find(kinds[0], name)] if kinds else []
+
+
+def _is_recipe(name: str, recipes: list[str]) -> bool:
+    return name.rpartition(":")[2] in recipes or name.endswith((".toml", ".json"))
+
+
+def _overview(as_json: bool) -> None:
+    kinds = {kind: {"summary": entry.summary, "names": catalog().names(kind)} for kind, entry in KINDS.items()}
+    recipes = {recipe.name: recipe.summary for _, recipe in catalog().recipes()}
+    if as_json:
+        print_json({"kinds": kinds, "recipes": recipes})
+        return
+    rows = [(kind, entry["summary"], ", ".join(entry["names"])) for kind, entry in kinds.items()]
+    print_table(("kind", "what it is", "names"), rows)
+    print_table(("recipe", "what it does"), recipes.items())
+
+
+def _part(record: Record, as_json: bool) -> None:
+    cls = catalog().target(record)
+    options = [_option(option) for option in options_of(cls).values()]
+    names = ("kind", "name", "plugin", "distribution", "version", "summary", "target")
+    facts = {name: getattr(record, name) for name in names}
+    facts |= {"options": options, "example": record.example or {}, "help": cls.__doc__ or ""}
+    if as_json:
+        print_json(facts)
+        return
+    print(f"{record.kind} {record.name} ({record.origin}): {record.summary}\n\n{_unindented(facts['help'])}\n")
+    print_table(("option", "type", "default"), [(o["name"], o["type"], _default(o)) for o in options])
+    print(f"example: {{'use': {record.name!r}{_inside(record.example or {})}}}")
+
+
+def _option(option: Option) -> dict[str, Any]:
+    fact = {"name": option.name, "type": spell(option.annotation), "required": option.required}
+    default = None if option.required else Plain(catalog(), lenient=True).write(option.value, option.name)
+    return {**fact, "default": default}
+
+
+def _default(option: Mapping[str, Any]) -> str:
+    return "must be given" if option["required"] else repr(option["default"])
+
+
+def _inside(example: Mapping[str, Any]) -> str:
+    return "".join(f", {key!r}: {value!r}" for key, value in example.items())
+
+
+def _unindented(text: str) -> str:
+    import inspect
+
+    return inspect.cleandoc(text)
+
+
+def _recipe(name: str, as_json: bool) -> None:
+    tables = read(name, catalog())
+    stages = _stages(tables)
+    if as_json:
+        summary = str(tables.get("summary", ""))
+        print_json({"name": name, "summary": summary, "stages": stages, "recipe": bare(tables)})
+        return
+    print(f"recipe {name}: {tables.get('summary', '')}\n")
+    uses = [(table, _use(spec)) for table, spec in tables.items() if isinstance(spec, Mapping)]
+    print_table(("table", "part"), uses)
+    print_table(STAGE, [[_cell(stage[column]) for column in STAGE] for stage in stages], "stages")
+
+
+def _stages(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "curriculum" not in tables:
+        return []
+    from lwm_registry.building import Builder
+
+    curriculum = Builder(catalog()).part("curriculum", tables["curriculum"], "curriculum")
+    return [{name: _plain(getattr(stage, name)) for name in STAGE} for stage in curriculum.stages]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return dict(value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _use(spec: Mapping[str, Any]) -> str:
+    if "use" in spec:
+        return str(spec["use"])
+    inner = [f"{name}: {_use(item)}" for name, item in spec.items() if isinstance(item, Mapping)]
+    return ", ".join(inner) or ", ".join(f"{key} {value}" for key, value in spec.items())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {share:g}" for name, share in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,31 @@
+"""`lwm train`: a recipe to a run."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lwm_registry.cli.common import overrides_of
+from lwm_registry.cli.problems import INTERRUPTED
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="A recipe's name, or the path of a .toml file.")],
+    out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
+) -> None:
+    """Train through a recipe's stages into a folder; an override is a dotted key and a TOML value.
+
+    Example: lwm train tiny-text --out runs/first attention.use=ring seed=3
+    """
+    from lwm_registry.pipelines import compose
+
+    pipeline = compose(recipe, overrides_of(overrides or ()))
+    try:
+        pipeline.train(out, until=until)
+    except KeyboardInterrupt:
+        print(f"lwm: stopped. `lwm resume {out}` goes on from the newest checkpoint.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED) from None
+    print(f"{out} is trained. `lwm sample {out} 'Once'` writes with it, `lwm evaluate {out}` measures it.")
