@@ -64,8 +64,9 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
     model, place, moments = _start(pipeline, found)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
+    if not resume:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), place.step, pipeline.recipe))
     try:
         for index in range(place.stage, len(stages) if until is None else names.index(until) + 1):
