@@ -1,0 +1,64 @@
+"""The sizes of a VQGAN as plain numbers, the named ones, and what makes a set of sizes valid.
+
+Owns the table of named sizes. It builds nothing and does not import JAX.
+"""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(frozen=True)
+class VQGANShape:
+    """Every size of the network.
+
+    - `frame`: pixels on a side (frames are square);
+    - `channels`: width of each level, highest resolution first; each level but the last halves the size;
+    - `blocks`: residual blocks per level of the encoder (the decoder has one more);
+    - `codebook`, `code_dim`: how many codes there are and how wide each is;
+    - `groups`: of every group norm;
+    - `patch`: pixels on a side that are laid into channels before the first convolution. 1 is the published
+      network; 2 or 4 drop the costly highest levels, which is what makes training on a CPU affordable;
+    - `pixel_range`: what black and white are inside the network; at the interface they are always 0 and 1.
+    """
+
+    frame: int
+    channels: tuple[int, ...]
+    blocks: int
+    codebook: int
+    code_dim: int
+    groups: int
+    patch: int
+    pixel_range: tuple[float, float]
+
+    def __post_init__(self):
+        if self.frame < 1 or self.frame % self.downscale:
+            raise ValueError(
+                f"A frame of {self.frame} pixels does not divide by {self.downscale} (patch {self.patch}, "
+                f"{len(self.channels)} levels): give a multiple of {self.downscale}, or fewer channels."
+            )
+        for width in self.channels:
+            if width % self.groups:
+                raise ValueError(
+                    f"A level of {width} channels does not divide by {self.groups} groups: "
+                    "give channels that are multiples of `groups`."
+                )
+
+    @property
+    def downscale(self) -> int:
+        """Pixels on a side that share one code."""
+        return self.patch * 2 ** (len(self.channels) - 1)
+
+    @property
+    def grid(self) -> int:
+        """Codes on a side of a frame."""
+        return self.frame // self.downscale
+
+    def plain(self) -> dict[str, object]:
+        """As JSON data; tuples become lists."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+
+SIZES = {
+    "full": VQGANShape(256, (128, 256, 256, 512, 768), 2, 8192, 64, 32, 1, (-1.0, 1.0)),
+    "small": VQGANShape(64, (48, 64, 96), 1, 1024, 16, 8, 2, (-1.0, 1.0)),
+    "tiny": VQGANShape(16, (8, 8), 1, 32, 4, 4, 2, (-1.0, 1.0)),
+}
