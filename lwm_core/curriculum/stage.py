@@ -41,9 +41,6 @@ class Stage:
     mesh: tuple[int, int, int, int] | None = None
 
     def __post_init__(self):
-        object.__setattr__(self, "modalities", tuple(self.modalities))
-        if self.mesh is not None:
-            object.__setattr__(self, "mesh", tuple(self.mesh))
         self._check_numbers()
         self._check_schedule()
         if self.mixture:
@@ -89,7 +86,7 @@ class Stage:
         missing = [option for option in REQUIRED if option not in given]
         if missing:
             raise ValueError(f"Stage {name!r} lacks {', '.join(missing)}.")
-        return Stage(**given)
+        return Stage(**{option: _as_field(option, value) for option, value in given.items()})
 
     @property
     def tokens_per_batch(self) -> int:
@@ -98,6 +95,14 @@ class Stage:
     @property
     def total_tokens(self) -> int:
         return self.tokens_per_batch * self.steps
+
+
+def _as_field(option: str, value: Any) -> Any:
+    """JSON has lists for tuples, and whole numbers where a field is a float."""
+    if isinstance(value, list):
+        return tuple(value)
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return float(value) if whole and option in ("rope_theta", "learning_rate", "min_learning_rate") else value
 
 
 @runtime_checkable

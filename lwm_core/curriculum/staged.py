@@ -8,12 +8,12 @@ from lwm_core.curriculum.stage import Stage
 
 @dataclass(frozen=True)
 class StagedCurriculum:
-    """Stages in order, each a `Stage` or the same as plain data."""
+    """Stages in order; `Stage.of` makes one from plain data."""
 
     stages: tuple[Stage, ...]
 
     def __post_init__(self):
-        object.__setattr__(self, "stages", check_stages(Stage.of(stage) for stage in self.stages))
+        check_stages(self.stages)
 
 
 def check_stages(stages: Iterable[Stage]) -> tuple[Stage, ...]:

@@ -9,27 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def as_paths(paths: str | Path | Sequence[str | Path]) -> tuple[str, ...]:
-    """The files, in the order given; raises when there is none, or one is missing or empty."""
-    listed = tuple(str(p) for p in ((paths,) if isinstance(paths, str | Path) else paths))
-    if not listed:
+def check_paths(paths: Sequence[Path | str]) -> None:
+    """Raises when there is no file, or one is missing or empty."""
+    if not paths:
         raise ValueError("No file given: name at least one in `paths`.")
-    for path in listed:
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"No file {path!r} (seen from {Path.cwd()}): check the name in `paths`.")
-        if Path(path).stat().st_size == 0:
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileNotFoundError(f"No file {str(path)!r} (seen from {Path.cwd()}): check the name in `paths`.")
+        if path.stat().st_size == 0:
             raise ValueError(f"{path} is empty: remove it from `paths`, or put text in it.")
-    return listed
 
 
 @contextmanager
-def mapped(path: str) -> Iterator[mmap.mmap]:
+def mapped(path: Path | str) -> Iterator[mmap.mmap]:
     """The file's bytes without reading them all."""
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         yield data
 
 
-def read_text(path: str, start: int, stop: int, line: int) -> str:
+def read_text(path: Path | str, start: int, stop: int, line: int) -> str:
     """The text of a byte range that begins on `line`; line ends become `\\n`, a byte-order mark goes."""
     with open(path, "rb") as file:
         file.seek(start)

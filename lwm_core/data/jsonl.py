@@ -6,14 +6,14 @@ are not here.
 
 import difflib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
 from lwm_core.data.base import Document, Span
-from lwm_core.data.files import as_paths, mapped, read_text
+from lwm_core.data.files import check_paths, mapped, read_text
 
 
 @dataclass(frozen=True)
@@ -30,34 +30,25 @@ class Field:
     loss: float = 1.0
 
 
-def _as_field(given: "str | Mapping | Field") -> Field:
-    if isinstance(given, Field):
-        return given
-    options = {"name": given} if isinstance(given, str) else dict(given)
-    unknown = set(options) - {"name", "modality", "loss"}
-    if unknown or "name" not in options:
-        raise ValueError(f"Field {given!r}: give name, and if needed modality and loss.")
-    return Field(**options)
-
-
 @dataclass(frozen=True)
 class Jsonl:
     """Documents from JSON-lines files, read lazily; empty lines are passed over.
 
     - `paths`: the files, in order;
-    - `fields`: what of a record becomes a span, in order: a name, or `{name, modality, loss}`.
+    - `fields`: what of a record becomes a span, in order: a `Field`, or its name alone.
     """
 
-    paths: tuple[str, ...]
-    fields: tuple[Field, ...] = (Field("text"),)
+    paths: tuple[Path | str, ...]
+    fields: tuple[Field | str, ...] = (Field("text"),)
 
     def __post_init__(self):
-        object.__setattr__(self, "paths", as_paths(self.paths))
-        object.__setattr__(self, "fields", tuple(_as_field(f) for f in self.fields))
+        check_paths(self.paths)
+        fields = tuple(Field(f) if isinstance(f, str) else f for f in self.fields)
+        object.__setattr__(self, "fields", fields)
         if not self.fields:
             raise ValueError("No fields: name at least one, such as fields = ['text'].")
         if not len(self):
-            raise ValueError(f"No record in {', '.join(self.paths)}: they hold empty lines only.")
+            raise ValueError(f"No record in {', '.join(map(str, self.paths))}: they hold empty lines only.")
 
     @cached_property
     def _index(self) -> np.ndarray:
@@ -87,9 +78,7 @@ def _parse(text: str, place: str) -> dict:
     try:
         record = json.loads(text)
     except ValueError as error:
-        raise ValueError(
-            f'{place}: not JSON ({error}): one object a line, such as {{"text": "..."}}.'
-        ) from error
+        raise ValueError(f'{place}: not JSON ({error}): one object a line, such as {{"text": "..."}}.') from error
     if not isinstance(record, dict):
         raise ValueError(f'{place}: a {type(record).__name__}, not an object: write {{"text": ...}}.')
     return record

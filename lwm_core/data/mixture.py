@@ -21,9 +21,7 @@ def check_shares(shares: Mapping[str, float], of: str) -> None:
     total = math.fsum(shares.values())
     if not shares or abs(total - 1.0) > 1e-6 or min(shares.values()) <= 0:
         given = ", ".join(f"{name} = {share}" for name, share in shares.items()) or "nothing"
-        raise ValueError(
-            f"{of}: the shares {given} sum to {total:g}: give each source a share above 0, 1 in all."
-        )
+        raise ValueError(f"{of}: the shares {given} sum to {total:g}: give each source a share above 0, 1 in all.")
 
 
 @dataclass(frozen=True)

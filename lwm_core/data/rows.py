@@ -26,9 +26,7 @@ class Piece(NamedTuple):
 def pieces_of(sample: Sample, first: int, length: int) -> list[Piece]:
     """The sample cut into at most `first` tokens, then at most `length` each."""
     edges = [0, *range(min(first, len(sample)), len(sample), length), len(sample)]
-    return [
-        Piece(sample.tokens[a:b], sample.loss[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a
-    ]
+    return [Piece(sample.tokens[a:b], sample.loss[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
 
 
 def check_sample(sample: Sample, length: int, may_cut: bool) -> None:

@@ -6,12 +6,13 @@ Owns where a document begins and ends in a file. It tokenises nothing; `Renderer
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from lwm_core.data.base import Document
-from lwm_core.data.files import as_paths, mapped, read_text
+from lwm_core.data.files import check_paths, mapped, read_text
 
 
 _NEWLINE = rb"(?:\r?\n)"
@@ -31,14 +32,14 @@ class TextFiles:
       `start=0.95` to evaluate share nothing.
     """
 
-    paths: tuple[str, ...]
+    paths: tuple[Path | str, ...]
     split: Literal["chapters", "paragraphs", "windows", "files"] = "chapters"
     window: int = 4096
     start: float = 0.0
     stop: float = 1.0
 
     def __post_init__(self):
-        object.__setattr__(self, "paths", as_paths(self.paths))
+        check_paths(self.paths)
         if self.split not in ("chapters", "paragraphs", "windows", "files"):
             raise ValueError(f"split={self.split!r}: give chapters, paragraphs, windows or files.")
         if self.window < 4:
@@ -47,7 +48,7 @@ class TextFiles:
             raise ValueError(f"start={self.start}, stop={self.stop}: give 0 <= start < stop <= 1.")
         if not len(self):
             raise ValueError(
-                f"No text from {self.start} to {self.stop} of {', '.join(self.paths)}: give a larger part."
+                f"No text from {self.start} to {self.stop} of {', '.join(map(str, self.paths))}: give a larger part."
             )
 
     @cached_property
@@ -55,7 +56,7 @@ class TextFiles:
         """[documents, 4]: file, first byte, one past the last byte, line of the first byte."""
         return np.concatenate([self._index_file(i, path) for i, path in enumerate(self.paths)])
 
-    def _index_file(self, number: int, path: str) -> np.ndarray:
+    def _index_file(self, number: int, path: Path | str) -> np.ndarray:
         with mapped(path) as data:
             first, last = _boundary(data, self.start), _boundary(data, self.stop)
             bounds = [(a, b) for a, b in self._cut(data, first, last) if data[a:b].strip()]

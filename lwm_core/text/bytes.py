@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 
 BOS, EOS, SIZE = 256, 257, 258
 
@@ -23,6 +25,6 @@ class ByteTokenizer:
         """The bytes of `text`; raises `UnicodeEncodeError` for a lone surrogate, which UTF-8 cannot hold."""
         return list(text.encode("utf-8"))
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text; bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
         return bytes(i for i in map(int, ids) if i < BOS).decode("utf-8", errors="replace")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 from tokenizers import Tokenizer
 
 
@@ -17,10 +18,10 @@ def _special_tokens(tokenizer: Tokenizer) -> dict[str, int]:
     return {token.content: index for index, token in added.items() if token.special}
 
 
-def _load(path: str) -> Tokenizer:
+def _load(path: Path | str) -> Tokenizer:
     if not Path(path).is_file():
         raise FileNotFoundError(
-            f"No tokenizer file {path!r} (seen from {Path.cwd()}): give the path of a tokenizer.json, "
+            f"No tokenizer file {str(path)!r} (seen from {Path.cwd()}): give the path of a tokenizer.json, "
             "or make one with `python -m lwm_text.train FILE --size 2048 --out PATH`."
         )
     try:
@@ -48,7 +49,7 @@ class BPETokenizer:
     file with a normaliser (lower-casing, NFKC) gives back the normalised text.
     """
 
-    path: str
+    path: Path | str
     bos: str = "<bos>"
     eos: str = "<eos>"
 
@@ -83,5 +84,5 @@ class BPETokenizer:
         # The batch form is the one that skips character offsets, which nobody here reads.
         return self._tokenizer.encode_batch_fast([text], add_special_tokens=False)[0].ids
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)

@@ -19,9 +19,7 @@ SMALLEST = 256 + len(MARKERS)
 def train(texts: Sequence[str], size: int) -> Tokenizer:
     """A tokenizer of `size` ids at most (fewer where the texts hold no more pairs worth merging)."""
     if size < SMALLEST:
-        raise ValueError(
-            f"A vocabulary of {size} does not hold all bytes and markers: give at least {SMALLEST}."
-        )
+        raise ValueError(f"A vocabulary of {size} does not hold all bytes and markers: give at least {SMALLEST}.")
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]

@@ -1,0 +1,28 @@
+"""One id space: ranges, markers and messages."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lwm_core.testing.vocabulary import check_vocabulary
+from lwm_core.vocab import Modality, Vocabulary
+
+
+@given(st.lists(st.integers(1, 50), min_size=1, max_size=5))
+def test_any_vocabulary_conforms(sizes):
+    check_vocabulary(Vocabulary(tuple(Modality(f"m{i}", n, {"end": n - 1}) for i, n in enumerate(sizes))))
+
+
+def test_errors_name_what_there_is():
+    vocabulary = Vocabulary((Modality("text", 4, {"eos": 3}), Modality("vision", 8)))
+    with pytest.raises(KeyError, match="text, vision"):
+        vocabulary.range("audio")
+    with pytest.raises(KeyError, match="vision has none"):
+        vocabulary.marker("vision.eov")
+    with pytest.raises(ValueError, match="do not belong together"):
+        vocabulary.to_global("vision", np.array([8]))
+    with pytest.raises(ValueError, match="not all vision"):
+        vocabulary.to_local("vision", np.array([3, 4]))
+    with pytest.raises(ValueError, match="id 4"):
+        Modality("text", 4, {"eos": 4})
