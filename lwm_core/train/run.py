@@ -101,9 +101,11 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
     model = with_theta(with_vocabulary(model, vocabulary, key=key), stage.rope_theta)
     optimizer = pipeline.optimizer.build(stage)
     with _mesh(stage) as mesh:
-        state = init_state(_replicated(model, mesh), optimizer)
+        state = init_state(model, optimizer)
         if moments is not None:
-            state = TrainState(state.model, _replicated(moments(state.moments), mesh))
+            state = TrainState(state.model, moments(state.moments))
+        # All of the state is committed to its devices, as a step returns it: or the second step compiles again.
+        state = _replicated(state, mesh)
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
         with _stream(pipeline, stage, vocabulary, place) as stream:
