@@ -86,6 +86,7 @@ class DataSource(Protocol):
 S = TypeVar("S")
 
 
+@runtime_checkable
 class Packer(Protocol[S]):
     """Turns samples into rows of one length, with explicit state.
 

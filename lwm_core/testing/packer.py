@@ -40,7 +40,8 @@ def random_samples(packer: Packer, seed: int) -> list[Sample]:
     random = np.random.default_rng(seed)
     length = packer.length
     most = 3 * length if _cuts(packer) else length
-    sizes = [1, 2, length - 1, length, most, *random.integers(1, length, 24), *random.integers(1, most, 6)]
+    drawn = [*random.integers(1, length, 24).tolist(), *random.integers(1, most, 6).tolist()]
+    sizes = [1, 2, length - 1, length, most, *drawn]
     stops = np.cumsum(sizes)
     return [
         Sample(np.arange(stop - n, stop, dtype=np.int32) + 1, _loss(random, n), f"sample {i}")

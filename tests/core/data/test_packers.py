@@ -1,0 +1,139 @@
+"""Packers: nothing lost, state exact, weights by rule, and rows close to the fewest that are possible."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lwm_core.data import BestFitPacker, PaddingPacker, Sample, SequentialPacker
+from lwm_core.testing.packer import check_packer
+
+
+PACKERS = {
+    "continue": lambda n, w: SequentialPacker(n, "continue", w),
+    "long": lambda n, w: SequentialPacker(n, "long", w),
+    "error": lambda n, w: SequentialPacker(n, "error", w),
+    "padding": lambda n, w: PaddingPacker(n, "long", w),
+    "best-fit": lambda n, w: BestFitPacker(n, 4, "long", w),
+    "best-fit-1": lambda n, w: BestFitPacker(n, 1, "error", w),
+}
+
+
+@pytest.mark.parametrize("name", PACKERS)
+@settings(max_examples=8, deadline=None)
+@given(length=st.integers(2, 40), seed=st.integers(0, 2**31), weighting=st.sampled_from(["token", "example", "sqrt"]))
+def test_every_packer_conforms(name, length, seed, weighting):
+    check_packer(PACKERS[name](length, weighting), seed=seed)
+
+
+def samples_of(sizes, rate=1.0):
+    random = np.random.default_rng(0)
+    return [
+        Sample(np.arange(n, dtype=np.int32), (random.random(n) < rate).astype(np.float32), f"s{i}")
+        for i, n in enumerate(sizes)
+    ]
+
+
+def pack(packer, samples):
+    state, rows = packer.init(), []
+    for sample in samples:
+        state, complete = packer.push(state, sample)
+        rows += complete
+    return rows + packer.flush(state)[1]
+
+
+def weights(rows):
+    """The weight of every segment."""
+    return np.concatenate([np.bincount(r.segment, r.loss)[1:] for r in rows if r.segment.any()])
+
+
+@pytest.mark.parametrize("make", [lambda w: SequentialPacker(64, "long", w), lambda w: BestFitPacker(64, 2, "long", w)])
+def test_weights_are_those_of_unpacked_rows(make):
+    """A packed segment weighs what it weighs alone in a padded row: 1, its loss tokens, or their root."""
+    samples = samples_of([10, 30, 60, 5, 17, 33, 64, 2], rate=0.5)
+    count = np.array([s.loss[1:].sum() for s in samples])
+    for weighting, expected in {"token": count, "example": count > 0, "sqrt": np.sqrt(count)}.items():
+        packed, padded = pack(make(weighting), samples), pack(PaddingPacker(64, weighting=weighting), samples)
+        assert len(packed) < len(padded)
+        np.testing.assert_allclose(weights(padded), expected, rtol=1e-6)
+        np.testing.assert_allclose(np.sort(weights(packed)), np.sort(expected), rtol=1e-6)
+
+
+def test_continue_leaves_no_padding_and_long_leaves_samples_whole():
+    samples = samples_of([5, 9, 3, 20, 7])
+    filled = pack(SequentialPacker(8), samples)
+    assert all(row.segment.all() for row in filled[:-1]) and len(filled) == 6
+    whole = pack(SequentialPacker(20, "long"), samples)
+    assert sum(row.segment.max() for row in whole) == len(samples)
+
+
+@pytest.mark.parametrize("length, mean", [(2048, 700), (8192, 700)])
+def test_best_fit_needs_hardly_more_rows_than_there_is_text(length, mean):
+    sizes = np.random.default_rng(1).lognormal(np.log(mean) - 0.72, 1.2, 4000).astype(int) + 2
+    rows = pack(BestFitPacker(length), samples_of(sizes))
+    assert len(rows) <= 1.02 * sizes.sum() / length + 1
+    cut = sum(row.segment.max() for row in rows) - len(sizes)
+    assert cut == (np.ceil(sizes / length) - 1).sum(), "a sample that fits in a row was cut"
+
+
+def test_no_sample_waits_for_ever_in_a_best_fit_buffer():
+    """An awkward sample leaves although every later one packs better."""
+    packer = BestFitPacker(100, buffer=2)
+    state, _ = packer.push(packer.init(), Sample(np.full(61, 7, np.int32), np.ones(61, np.float32)))
+    for _ in range(20):
+        state, rows = packer.push(state, samples_of([50])[0])
+        if any((row.tokens == 7).any() for row in rows):
+            return
+    raise AssertionError("the sample is still waiting")
+
+
+@pytest.mark.parametrize(
+    "build, message",
+    [
+        (lambda: SequentialPacker(1), "length=1"),
+        (lambda: BestFitPacker(8, buffer=0), "buffer=0"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_samples_that_do_not_fit_are_named():
+    with pytest.raises(ValueError, match="Sample s0 has 9 tokens, the row 8"):
+        pack(PaddingPacker(8, "error"), samples_of([9]))
+    with pytest.raises(ValueError, match="Sample s0 has 0 tokens"):
+        pack(SequentialPacker(8), samples_of([0]))
+
+
+@dataclass(frozen=True)
+class Loses(SequentialPacker):
+    def flush(self, state):
+        return self.init(), []
+
+
+@dataclass(frozen=True)
+class Mutates(SequentialPacker):
+    def push(self, state, sample):
+        state["filled"] += 0
+        state["seen"] = state.get("seen", 0) + 1
+        return SequentialPacker.push(self, state, sample)
+
+
+@dataclass(frozen=True)
+class CrossesBoundaries(SequentialPacker):
+    def push(self, state, sample):
+        state, rows = SequentialPacker.push(self, state, sample)
+        for row in rows:
+            row.loss[:] = 1.0
+        return state, rows
+
+
+@pytest.mark.parametrize(
+    "broken, message", [(Loses, "lost"), (Mutates, "changed the state"), (CrossesBoundaries, "first token")]
+)
+def test_the_kit_catches(broken, message):
+    with pytest.raises(AssertionError, match=message):
+        check_packer(broken(16))
