@@ -4,6 +4,7 @@ Owns decoding and its errors. PyAV and Pillow are the optional extra `video`, im
 import JAX, writes nothing (see `write`), and knows no codes (see `tokens`).
 """
 
+import importlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -75,8 +76,10 @@ class Sampling:
             raise ValueError(f"From {self.start} s to {self.stop} s is no stretch of film: give stop > start >= 0.")
 
 
-def read_video(path: str | Path, how: Sampling | None = None, *, on_damage: Literal["raise", "keep"] = "raise"):
-    """The sampled frames of a video file, as `Frames`.
+def read_video(
+    path: str | Path, how: Sampling | None = None, *, on_damage: Literal["raise", "keep"] = "raise"
+) -> Frames:
+    """The sampled frames of a video file.
 
     Raises `FileNotFoundError`, and `VideoError` when the file is no video, has no frame in the stretch asked
     for, or breaks off; in the last case `VideoError.frames` holds what was decoded, and `on_damage="keep"`
@@ -98,7 +101,7 @@ def read_video(path: str | Path, how: Sampling | None = None, *, on_damage: Lite
 
 def read_picture(path: str | Path, how: Sampling | None = None) -> Frames:
     """One frame from a picture file; raises `VideoError` naming file and reason."""
-    image_module = _need("PIL.Image")
+    image_module = need("PIL.Image")
     try:
         with image_module.open(_existing(Path(path))) as picture:
             pixels = fit_picture(picture.convert("RGB"), how or Sampling())
@@ -111,7 +114,7 @@ def read_picture(path: str | Path, how: Sampling | None = None) -> Frames:
 
 def fit_picture(picture, how: Sampling) -> UInt8[np.ndarray, "Y X 3"]:
     """A Pillow picture with its short side at `how.size` (bicubic, antialiased) and cropped as asked."""
-    image_module = _need("PIL.Image")
+    image_module = need("PIL.Image")
     width, height = picture.size
     if how.size is not None:
         scale = how.size / min(width, height)
@@ -152,7 +155,7 @@ def _collect(path: Path, how: Sampling) -> Frames:
 
 def _decode(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple]:
     """Frames from `start` to `stop` as (make picture, seconds, length); leaves a reason in `seen.problem`."""
-    av = _need("av")
+    av = need("av")
     _existing(path)
     try:
         with av.open(str(path)) as container:
@@ -183,9 +186,8 @@ def _existing(path: Path) -> Path:
     return path
 
 
-def _need(module: str) -> ModuleType:
-    import importlib
-
+def need(module: str) -> ModuleType:
+    """A module of the `video` extra; raises `ImportError` that says what to install."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

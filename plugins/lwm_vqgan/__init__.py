@@ -1,1 +1,1 @@
-"""Plugin lwm_vqgan."""
+"""The VQGAN: network, tokenizer, weight files and training."""
