@@ -11,6 +11,8 @@ from pathlib import Path
 
 def check_paths(paths: Sequence[Path | str]) -> None:
     """Raises when there is no file, or one is missing or empty."""
+    if isinstance(paths, str):
+        raise ValueError(f"paths = {paths!r} is one text: give a list of files, such as [{paths!r}].")
     if not paths:
         raise ValueError("No file given: name at least one in `paths`.")
     for path in map(Path, paths):

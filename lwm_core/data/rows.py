@@ -17,31 +17,36 @@ BLOCK = 256  # kept pieces are copied a block at a time, so a push stays cheap w
 
 
 class Piece(NamedTuple):
-    """A sample or a stretch of one, which becomes one segment: int32 [n] and float32 [n]."""
+    """A sample or a stretch of one, which becomes one segment: int32 [n], and float32 [n] or one for all."""
 
     tokens: np.ndarray
-    loss: np.ndarray
+    loss: np.ndarray | float
 
 
 def pieces_of(sample: Sample, first: int, length: int) -> list[Piece]:
     """The sample cut into at most `first` tokens, then at most `length` each."""
-    edges = [0, *range(min(first, len(sample)), len(sample), length), len(sample)]
-    return [Piece(sample.tokens[a:b], sample.loss[a:b]) for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    size = len(sample.tokens)
+    if size <= first:
+        return [Piece(sample.tokens, sample.loss)]
+    edges = [*range(first, size, length), size]
+    return [Piece(sample.tokens[a:b], sample.loss[a:b]) for a, b in zip([0, *edges], edges, strict=False)]
 
 
 def check_sample(sample: Sample, length: int, may_cut: bool) -> None:
     """Raises `ValueError` for a sample that no packer takes, or that this one may not cut."""
+    size = len(sample.tokens)
+    if 0 < size == len(sample.loss) and (size <= length or may_cut):
+        return
     name = sample.name or "(unnamed)"
-    if not len(sample) or len(sample.tokens) != len(sample.loss):
+    if size > length:
         raise ValueError(
-            f"Sample {name} has {len(sample.tokens)} tokens and {len(sample.loss)} loss weights: give "
-            "as many of the one as of the other, and at least one."
+            f"Sample {name} has {size} tokens, the row {length}, and cut='error': shorten it, set length to "
+            f"{size} or more, or let the packer cut."
         )
-    if len(sample) > length and not may_cut:
-        raise ValueError(
-            f"Sample {name} has {len(sample)} tokens, the row {length}, and cut='error': shorten it, "
-            f"set length to {len(sample)} or more, or let the packer cut."
-        )
+    raise ValueError(
+        f"Sample {name} has {size} tokens and {len(sample.loss)} loss weights: give as many of the one as of "
+        "the other, and at least one."
+    )
 
 
 def check_options(length: int, cut: str, cuts: Sequence[str]) -> None:
@@ -54,12 +59,13 @@ def check_options(length: int, cut: str, cuts: Sequence[str]) -> None:
 def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
     """One row: the pieces one after the other as segments 1, 2, ..., then padding."""
     sizes = np.asarray([len(p.tokens) for p in pieces])
-    starts = np.cumsum(sizes) - sizes
-    filled = int(sizes.sum())
+    stops = np.cumsum(sizes)
+    starts, filled = stops - sizes, int(stops[-1])
     tokens, segment, position = (np.zeros(length, np.int32) for _ in range(3))
     weights = np.zeros(length, np.float32)
     np.concatenate([p.tokens for p in pieces], out=tokens[:filled])
-    np.concatenate([p.loss for p in pieces], out=weights[:filled])
+    for piece, start, stop in zip(pieces, starts.tolist(), stops.tolist(), strict=True):
+        weights[start:stop] = piece.loss
     segment[:filled] = np.repeat(np.arange(1, len(pieces) + 1, dtype=np.int32), sizes)
     position[:filled] = np.arange(filled, dtype=np.int32) - np.repeat(starts.astype(np.int32), sizes)
     weights[starts] = 0.0  # nothing in its own segment comes before it
@@ -71,23 +77,19 @@ def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
 
 def to_json(piece: Piece) -> dict[str, Any]:
     """The piece as JSON: ids as base64 (little-endian int32), loss as one number where one is enough."""
-    loss = piece.loss
-    constant = len(loss) < 2 or bool((loss[1:] == loss[1]).all())
+    loss = np.ascontiguousarray(piece.loss, "<f4").tobytes()
+    constant = loss[4:] == loss[-4:] * (len(loss) // 4 - 1)  # the first token's does not matter
     return {
         "length": len(piece.tokens),
-        "tokens": _text(piece.tokens, "<i4"),
-        "loss": float(loss[-1]) if constant else _text(loss, "<f4"),
+        "tokens": _text(np.ascontiguousarray(piece.tokens, "<i4").tobytes()),
+        "loss": float(piece.loss[-1]) if constant else _text(loss),
     }
 
 
 def from_json(kept: dict[str, Any]) -> Piece:
     """The piece again; the loss of its first token, which never counts, may differ."""
     loss = kept["loss"]
-    if isinstance(loss, str):
-        weights = _array(loss, "<f4")
-    else:
-        weights = np.full(kept["length"], loss, np.float32)
-    return Piece(_array(kept["tokens"], "<i4"), weights)
+    return Piece(_array(kept["tokens"], "<i4"), _array(loss, "<f4") if isinstance(loss, str) else loss)
 
 
 def append(blocks: list[list[dict]], kept: dict) -> list[list[dict]]:
@@ -97,8 +99,8 @@ def append(blocks: list[list[dict]], kept: dict) -> list[list[dict]]:
     return [*blocks, [kept]]
 
 
-def _text(array: np.ndarray, dtype: str) -> str:
-    return binascii.b2a_base64(np.ascontiguousarray(array, dtype), newline=False).decode("ascii")
+def _text(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 def _array(text: str, dtype: str) -> np.ndarray:
