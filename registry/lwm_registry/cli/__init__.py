@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
 from lwm_registry.cli.evaluate import evaluate
@@ -19,7 +20,7 @@ from lwm_registry.cli.sample import sample
 from lwm_registry.cli.train import train
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate)
+COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, demo)
 
 app = typer.Typer(
     name="lwm",
