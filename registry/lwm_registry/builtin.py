@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from lwm_registry.hookspecs import hookimpl
-from lwm_registry.records import Component
+from lwm_registry.records import Component, Recipe
 
 
 @hookimpl
@@ -20,17 +20,68 @@ def lwm_components() -> Iterable[Component]:
         "lwm_core.layout.contiguous:Contiguous",
         "Tokens in their own order; late shards do most of the causal work.",
     )
+    yield Component("rope", "rotary", "lwm_core.model.rope:Rotary", "Rotary positions with one base, theta.")
+    yield Component("text_tokenizer", "bytes", "lwm_core.text.bytes:ByteTokenizer", "UTF-8 bytes; needs no file.")
     yield Component(
-        "rope",
-        "rotary",
-        "lwm_core.model.rope:Rotary",
-        "Rotary positions with one base, theta.",
+        "source",
+        "documents",
+        "lwm_core.data.documents:Documents",
+        "Documents written in the recipe itself.",
+        {"documents": [{"spans": [{"modality": "text", "content": "Call me Ishmael."}], "name": "first"}]},
     )
     yield Component(
-        "text_tokenizer",
-        "bytes",
-        "lwm_core.text.bytes:ByteTokenizer",
-        "UTF-8 bytes; needs no file.",
+        "source",
+        "text",
+        "lwm_core.data.text_files:TextFiles",
+        "Plain text files, cut into chapters, paragraphs, windows or whole files.",
+        {"paths": ["recipes/tiny.txt"], "split": "paragraphs"},
+    )
+    yield Component(
+        "source",
+        "jsonl",
+        "lwm_core.data.jsonl:Jsonl",
+        "JSON lines, one record a line, chosen fields in order.",
+        {"paths": ["recipes/tiny.jsonl"], "fields": [{"name": "question", "loss": 0.0}, "answer"]},
+    )
+    yield Component(
+        "packer",
+        "sequential",
+        "lwm_core.data.sequential:SequentialPacker",
+        "Fills rows in the order of the samples.",
+        {"length": 64},
+    )
+    yield Component(
+        "packer",
+        "best-fit",
+        "lwm_core.data.best_fit:BestFitPacker",
+        "Fills rows by best fit over a buffer; only what is longer than a row is cut.",
+        {"length": 64, "buffer": 4},
+    )
+    yield Component(
+        "packer",
+        "padding",
+        "lwm_core.data.padding:PaddingPacker",
+        "One sample a row, padded: what packing is measured against.",
+        {"length": 64},
+    )
+    yield Component(
+        "curriculum",
+        "staged",
+        "lwm_core.curriculum.staged:StagedCurriculum",
+        "Stages written out one by one.",
+        {
+            "stages": [
+                {
+                    "name": "short",
+                    "sequence_length": 64,
+                    "rope_theta": 1e4,
+                    "rows": 2,
+                    "steps": 2,
+                    "learning_rate": 1e-3,
+                    "mixture": {"tiny": 1.0},
+                }
+            ]
+        },
     )
     yield Component(
         "model",
@@ -46,11 +97,26 @@ def lwm_components() -> Iterable[Component]:
         "Next-token cross-entropy, a chunk of tokens at a time.",
         {"chunk": 8},
     )
+    yield Component("sampler", "greedy", "lwm_core.sample.samplers:Greedy", "The id with the highest score.")
+    yield Component(
+        "sampler",
+        "categorical",
+        "lwm_core.sample.samplers:Categorical",
+        "A random id by its score; temperature, top-k, top-p.",
+        {"temperature": 0.8, "top_k": 40, "top_p": 0.95},
+    )
     yield Component(
         "checkpoint",
         "safetensors",
         "lwm_core.checkpoint.safetensors:SafetensorsCheckpoint",
         "One safetensors file per tree and a JSON manifest, renamed into place.",
+    )
+    yield Component(
+        "evaluator",
+        "perplexity",
+        "lwm_core.evaluate.perplexity:Perplexity",
+        "Loss and perplexity by position, on held-out documents.",
+        {"source": {"use": "text", "paths": ["recipes/tiny.txt"], "split": "files"}, "context": 64, "windows": 2},
     )
     yield Component(
         "observer",
@@ -59,8 +125,10 @@ def lwm_components() -> Iterable[Component]:
         "Loss, tokens a second and time left on the terminal.",
     )
     yield Component(
-        "observer",
-        "jsonl",
-        "lwm_core.train.jsonl:JsonlObserver",
-        "One line of JSON per event in the run's folder.",
+        "observer", "jsonl", "lwm_core.train.jsonl:JsonlObserver", "One line of JSON per event in the run's folder."
     )
+
+
+@hookimpl
+def lwm_recipes() -> Iterable[Recipe]:
+    yield Recipe("tiny-text", "lwm_registry:recipes/tiny-text.toml", "A tiny Llama over bytes, two stages, seconds.")

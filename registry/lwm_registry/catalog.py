@@ -11,8 +11,9 @@ from typing import Any
 
 from lwm_registry.building import Builder, check_shared
 from lwm_registry.discovery import Plugin, discover
-from lwm_registry.errors import BrokenPlugin, NameClash, UnknownName, did_you_mean, first_line, listed
+from lwm_registry.errors import BrokenPlugin, NameClash, UnknownName, brief, did_you_mean, listed
 from lwm_registry.kinds import KINDS, SHARED
+from lwm_registry.located import located
 from lwm_registry.plain import Plain
 from lwm_registry.records import Component, Recipe, Record
 
@@ -80,7 +81,7 @@ class Catalog:
         except Exception as error:
             raise BrokenPlugin(
                 f"The {record.kind} {record.name!r} ({record.origin}) cannot be imported from {record.target}: "
-                f"{first_line(error)}"
+                f"{brief(error)}"
             ) from error
         if not isinstance(found, type):
             raise BrokenPlugin(
@@ -109,6 +110,10 @@ class Catalog:
         self._check_kind(kind)
         check_shared(shared)
         return Builder(self, shared, site).part(kind, spec, kind)
+
+    def example(self, record: Record) -> Any:
+        """The data of the small working instance that a record names, ready for `build`."""
+        return located({"use": record.qualified, **(record.example or {})}, record.folder)
 
     def data(self, part: Any, **shared: Any) -> Any:
         """The plain data that builds an equal part; objects of `shared` are left out."""

@@ -11,12 +11,13 @@ import importlib.metadata
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from lwm_registry import hookspecs
-from lwm_registry.errors import BrokenPlugin, did_you_mean, first_line, listed
+from lwm_registry.errors import BrokenPlugin, brief, did_you_mean, listed
 from lwm_registry.kinds import KINDS
 from lwm_registry.records import Component, Recipe, Record
 
@@ -29,7 +30,7 @@ REGISTRATION = ("lwm_components", "lwm_recipes")
 class Plugin:
     """One plugin after discovery: what it offers, or why it is broken.
 
-    `manager` calls this plugin's hooks alone; None when it could not be loaded.
+    `manager` calls this plugin's hooks alone; None when it could not be loaded. `folder` is its module's.
     """
 
     name: str
@@ -40,12 +41,22 @@ class Plugin:
     faults: tuple[tuple[str, str, str], ...] = ()
     error: str = ""
     manager: Any = None
+    folder: Path = Path()
 
     def records(self) -> list[Record]:
         """The lines of this plugin in the catalog, broken ones included."""
         provenance = (self.name, self.distribution, self.version)
         lines = [
-            Record(c.kind, c.name, *provenance, c.summary, target=c.target, example=c.example) for c in self.components
+            Record(
+                c.kind,
+                c.name,
+                *provenance,
+                c.summary,
+                target=c.target,
+                example=c.example,
+                folder=self.folder,
+            )
+            for c in self.components
         ]
         lines += [Record(kind, name, *provenance, "", "broken", error) for kind, name, error in self.faults]
         if self.error:
@@ -78,13 +89,15 @@ def _allowed(entry: importlib.metadata.EntryPoint, environment: Mapping[str, str
 def load(name: str, distribution: str, version: str, importer) -> Plugin:
     """One plugin from `importer()`, which gives its module (or any object with hooks); never raises."""
     try:
-        manager = managed(importer())
+        module = importer()
+        manager = managed(module)
         components, component_faults = _take(manager, "lwm_components", Component)
         recipes, recipe_faults = _take(manager, "lwm_recipes", Recipe)
     except (Exception, SystemExit) as error:
-        return Plugin(name, distribution, version, error=first_line(error))
+        return Plugin(name, distribution, version, error=brief(error))
     faults = (*component_faults, *recipe_faults)
-    return Plugin(name, distribution, version, components, recipes, faults, manager=manager)
+    folder = Path(getattr(module, "__file__", None) or "plugin.py").absolute().parent
+    return Plugin(name, distribution, version, components, recipes, faults, manager=manager, folder=folder)
 
 
 def managed(module: object) -> pluggy.PluginManager:

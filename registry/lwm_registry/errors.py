@@ -8,6 +8,9 @@ import difflib
 from collections.abc import Iterable
 
 
+_LONGEST = 500
+
+
 class RegistryError(ValueError):
     """Anything that the registry refuses; `str(error)` is the whole message for a person."""
 
@@ -43,10 +46,11 @@ def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {close[0]!r}?" if close else ""
 
 
-def first_line(error: BaseException) -> str:
-    """The error's class and the first line of its message."""
-    lines = message(error).splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+def brief(error: BaseException) -> str:
+    """The error in one line: its class and its message, or the message alone where it is one of ours."""
+    line = " ".join(message(error).split())
+    line = line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ..."
+    return line if isinstance(error, RegistryError) else f"{type(error).__name__}: {line}"
 
 
 def message(error: BaseException) -> str:

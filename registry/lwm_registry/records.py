@@ -6,6 +6,7 @@ Owns their fields and what a well-formed one is. Finding plugins is `discovery`'
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -24,7 +25,7 @@ class Component:
       keeps every option as an attribute of the same name;
     - `summary`: one sentence for `lwm plugins`;
     - `example`: the options of a small working instance, as a recipe would write them; conformance kits
-      build this one.
+      build this one. Relative paths in it start from the folder of the plugin's module.
     """
 
     kind: str
@@ -80,6 +81,7 @@ class Record:
     error: str = ""
     target: str = ""
     example: Mapping[str, Any] | None = None
+    folder: Path = Path()
 
     @property
     def qualified(self) -> str:

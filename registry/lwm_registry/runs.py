@@ -63,8 +63,14 @@ def _recipe(folder: Path) -> Path | dict[str, Any]:
     """The recipe of a run, or the one that a lone checkpoint carries."""
     if not folder.is_dir():
         raise RegistryError(f"There is no folder {str(folder)!r} (seen from {Path.cwd()}): give a run's folder.")
-    if (folder / "recipe.json").is_file():
-        return folder / "recipe.json"
+    written = folder / "recipe.json"
+    if written.is_file():
+        if not json.loads(written.read_text("utf-8")):
+            raise RegistryError(
+                f"{written} is empty: the run was made by a program, with no recipe. Build its pipeline there, or "
+                f"`compose` one, and set `weights` to {folder / 'checkpoints'}."
+            )
+        return written
     manifest = folder / "manifest.json"
     recipe = json.loads(manifest.read_text("utf-8")).get("recipe") if manifest.is_file() else None
     if not recipe:

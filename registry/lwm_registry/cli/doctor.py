@@ -12,7 +12,7 @@ import typer
 from lwm_registry.catalog import catalog
 from lwm_registry.cli.common import print_json, print_table
 from lwm_registry.cli.problems import FAILURE
-from lwm_registry.errors import first_line
+from lwm_registry.errors import brief
 
 
 PACKAGES = ("lwm-jax", "jax", "jaxlib", "equinox", "optax", "grain", "safetensors", "tokenizers")
@@ -56,7 +56,7 @@ def _devices() -> dict[str, Any]:
 
         devices = jax.devices()
     except Exception as error:
-        return _finding("devices", "broken", first_line(error))
+        return _finding("devices", "broken", brief(error))
     kinds = ", ".join(sorted({device.device_kind for device in devices}))
     return _finding("devices", "ok", f"{len(devices)} x {devices[0].platform} ({kinds})")
 

@@ -1,0 +1,28 @@
+"""The checks themselves, as pytest tests over the records of the plugin that `LWM_CONFORMANCE` names."""
+
+import os
+
+import pytest
+
+from lwm_registry.records import Record
+from lwm_registry.testing import check_component, check_record, check_round_trip, records_of
+
+
+_NAME = os.environ.get("LWM_CONFORMANCE", "all")
+_RECORDS = records_of(None if _NAME == "all" else _NAME)
+every_record = pytest.mark.parametrize("record", _RECORDS, ids=lambda r: f"{r.kind}-{r.plugin}:{r.name}")
+
+
+@every_record
+def test_the_record_works(record: Record) -> None:
+    check_record(record)
+
+
+@every_record
+def test_its_example_builds_and_turns_back_into_data(record: Record) -> None:
+    check_round_trip(record)
+
+
+@every_record
+def test_it_passes_the_kit_of_its_kind(record: Record) -> None:
+    check_component(record)

@@ -1,0 +1,80 @@
+"""The demo's order of events: measure the base, extend it stage by stage, add vision, measure, generate, report.
+
+Owns the order and nothing else: every part comes from the recipe by name. Between two stages the run is read
+back from its checkpoint, so that each stage starts from what is on disk.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lwm_registry.demo import figures, page, world
+from lwm_registry.demo.facts import machine, stage_facts
+from lwm_registry.pipelines import compose
+from lwm_registry.runs import load
+
+
+def run(out: Path, recipe: str = "demo") -> dict[str, Any]:
+    """Runs the recipe into `out`, writes `report.json` and `report.html` there, and returns the report.
+
+    `wall_seconds` counts from `LWM_STARTED` (seconds since 1970, set by `make demo` before it installs), or
+    from this call.
+    """
+    began = time.time()
+    base = compose(recipe)
+    stages = base.curriculum.stages
+    text = [stage for stage in stages if stage.modalities == ("text",)]
+    _say(f"base model: {world.parameters(base.model):,} parameters, theta {base.model.rope.theta:g}; measuring it")
+    before = base.evaluate()
+    report: dict[str, Any] = {"recipe": recipe} | _measured(before, "before")
+    for stage in stages:
+        trained = base.train(out, until=stage.name) if stage is stages[0] else _resumed(out, stage.name)
+        if stage is text[-1]:
+            _say("measuring the extended model")
+            after = trained.evaluate()
+            report |= _measured(after, "after") | {"continuation": world.continuation(trained)}
+    _say("generating a picture and a clip")
+    final = load(out)
+    report |= world.generate(final, out)
+    report |= {
+        "stages": stage_facts(out, stages),
+        "attention": world.attention(final, stages),
+        "base": {"parameters": world.parameters(base.model), "weights": str(base.weights)},
+        "machine": machine(),
+    }
+    drawn = figures.draw(out, base.evaluators, before, after, report)
+    report["run_seconds"] = round(time.time() - began, 1)
+    report["wall_seconds"] = round(time.time() - float(os.environ.get("LWM_STARTED", began)), 1)
+    report["peak_rss_bytes"] = _peak()
+    (out / "report.json").write_text(json.dumps(report, indent=1), "utf-8")
+    page.write(out / "report.html", report, drawn)
+    return report
+
+
+def _resumed(out: Path, until: str):
+    return load(out).resume(out, until=until)
+
+
+def _measured(evaluations, when: str) -> dict[str, Any]:
+    """The needle and perplexity records of one moment, under the report's names."""
+    needle, perplexity = evaluations["needle"], evaluations["perplexity"]
+    cells = {kind: [dict(r) for r in needle.records if r["kind"] == kind] for kind in ("needle", "control")}
+    found = {f"needle_{when}": cells["needle"], f"perplexity_{when}": [dict(r) for r in perplexity.records]}
+    if when == "after":
+        found |= {"needle_control": cells["control"], "needle_chance": needle.summary["chance"]}
+    return found
+
+
+def _peak() -> int:
+    """Peak resident bytes of this process, or of the largest child if that was larger."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    return max(resource.getrusage(w).ru_maxrss for w in who) * unit
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
