@@ -4,7 +4,7 @@ Owns where end-of-frame and end-of-vision stand: end-of-frame after each frame b
 the last, as LWM writes them. It does not import JAX, knows no pixels, and knows no id space but its own.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int, Int32
@@ -15,6 +15,7 @@ from lwm_core.vocab import Modality
 EOF, EOV = "eof", "eov"
 
 
+@runtime_checkable
 class Codes(Protocol):
     """What is needed of a vision tokenizer here: how many codes there are and how many make a frame."""
 
