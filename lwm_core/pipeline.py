@@ -136,8 +136,8 @@ class Pipeline:
         return with_theta(model, manifest.rope_theta)
 
     def renderer(self, vocabulary: Vocabulary) -> Renderer:
-        """How this pipeline's documents become samples of `vocabulary`."""
-        return Renderer(vocabulary, self.tokenizer)
+        """How this pipeline's documents become samples of `vocabulary`: each between its begin and end markers."""
+        return Renderer(vocabulary, self.tokenizer, begin="text.bos", end="text.eos")
 
     def _ran(self, out: Path, until: str | None, *, resume: bool) -> "Pipeline":
         for part in ("curriculum", "packer"):

@@ -3,6 +3,8 @@
 Attention and rope come from the model, which shares one of each among all blocks. A block holds weights only.
 """
 
+from typing import Literal
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -57,7 +59,7 @@ class Block(eqx.Module):
 def init_block(
     sizes: tuple[int, int, int, int, int],
     *,
-    std: float | None,
+    std: float | Literal["fan-in"],
     out_scale: float,
     eps: float,
     ffn_chunk: int | None,
@@ -65,14 +67,14 @@ def init_block(
 ) -> Block:
     """Fresh weights for (width, heads, kv_heads, head_dim, ffn).
 
-    Normal with `std`, or 1/sqrt(fan-in) when None; times `out_scale` for the two matrices that write to the
+    Normal with `std`, or 1/sqrt(fan-in) when "fan-in"; times `out_scale` for the two matrices that write to the
     residual stream.
     """
     width, heads, kv_heads, dim, ffn = sizes
     keys = iter(jax.random.split(key, 7))
 
     def normal(shape, fan_in, scale=1.0):
-        spread = scale * (fan_in**-0.5 if std is None else std)
+        spread = scale * (fan_in**-0.5 if std == "fan-in" else std)
         return spread * jax.random.normal(next(keys), shape, jnp.float32)
 
     return Block(

@@ -25,7 +25,7 @@ class TransformerFamily(AbstractModelFamily):
 
     - `width`, `layers`, `heads`, `kv_heads`, `ffn`: sizes; a head has `width // heads` numbers;
     - `tied`: the embedding is also the head;
-    - `init_std`: of fresh weights, None for 1/sqrt(fan-in); `embed_std`: of the embedding; `out_scale`: factor on
+    - `init_std`: of fresh weights, "fan-in" for 1/sqrt(fan-in); `embed_std`: of the embedding; `out_scale`: factor on
       the matrices that write to the residual stream, None for 1/sqrt(2 · layers);
     - `dtype`: of activations; `remat`, `ffn_chunk`: memory for time.
     """
@@ -40,7 +40,7 @@ class TransformerFamily(AbstractModelFamily):
     ffn: int = eqx.field(static=True, default=256)
     norm_eps: float = eqx.field(static=True, default=1e-6)
     tied: bool = eqx.field(static=True, default=False)
-    init_std: float | None = eqx.field(static=True, default=0.02)
+    init_std: float | Literal["fan-in"] = eqx.field(static=True, default=0.02)
     embed_std: float = eqx.field(static=True, default=0.02)
     out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
@@ -62,7 +62,7 @@ class TransformerFamily(AbstractModelFamily):
         )
         head = None
         if not self.tied:
-            head_std = self.width**-0.5 if self.init_std is None else self.init_std
+            head_std = self.width**-0.5 if self.init_std == "fan-in" else self.init_std
             head = head_std * jax.random.normal(head_key, (self.width, self.vocab_size))
         return Transformer(
             embed=self.embed_std * jax.random.normal(embed_key, (self.vocab_size, self.width)),

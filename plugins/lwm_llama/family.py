@@ -34,7 +34,7 @@ class LlamaFamily(AbstractModelFamily):
     ffn: int | None = eqx.field(static=True, default=None)
     norm_eps: float | None = eqx.field(static=True, default=None)
     tied: bool = eqx.field(static=True, default=False)
-    init_std: float | None = eqx.field(static=True, default=0.02)
+    init_std: float | Literal["fan-in"] = eqx.field(static=True, default=0.02)
     embed_std: float = eqx.field(static=True, default=0.02)
     out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
