@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float32, Int32
+from jaxtyping import Float32, Int32, Integer
 
 from lwm_core.attention import Visibility
 from lwm_core.data import Row
@@ -62,7 +62,7 @@ def token_losses(
 def best_next(
     model: AbstractSequenceModel,
     rows: Sequence[Row],
-    places: Int32[np.ndarray, "B A"],
+    places: Integer[np.ndarray, "B A"],
     *,
     rule: Visibility | None = None,
 ) -> Int32[np.ndarray, "B A"]:

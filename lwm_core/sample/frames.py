@@ -1,7 +1,5 @@
 """Pictures and clips: exactly n frames of codes after a prompt. Making pixels is for the tokenizer."""
 
-from collections.abc import Sequence
-
 import numpy as np
 from jaxtyping import Int32, PRNGKeyArray
 
@@ -10,13 +8,13 @@ from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.sample.base import AbstractSampler
 from lwm_core.sample.generate import generate
 from lwm_core.sample.grammar import Frames
-from lwm_core.sample.guidance import Guidance
+from lwm_core.sample.guidance import Guidance, Ids
 from lwm_core.vocab import Vocabulary
 
 
 def generate_frames(
     model: AbstractSequenceModel,
-    prompt: Sequence[int],
+    prompt: Ids,
     *,
     vocabulary: Vocabulary,
     codes_per_frame: int,

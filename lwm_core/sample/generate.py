@@ -18,12 +18,12 @@ from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.model.cache import KVCache
 from lwm_core.sample.base import AbstractSampler
 from lwm_core.sample.grammar import AbstractGrammar
-from lwm_core.sample.guidance import Guidance, guide
+from lwm_core.sample.guidance import Guidance, Ids, guide
 
 
 def generate(
     model: AbstractSequenceModel,
-    prompts: Sequence[Sequence[int]],
+    prompts: Sequence[Ids],
     *,
     sampler: AbstractSampler,
     key: PRNGKeyArray,
@@ -67,18 +67,16 @@ def generate(
     return [row[:count] for row, count in zip(drawn, counts, strict=True)]
 
 
-def _unconditional(guidance: Guidance | None, rows: int) -> list[Sequence[int]]:
+def _unconditional(guidance: Guidance | None, rows: int) -> list[Ids]:
     if guidance is None:
         return []
     prompts = list(guidance.prompts)
     if len(prompts) not in (1, rows):
-        raise ValueError(
-            f"{len(prompts)} unconditional prompts for {rows} prompts: give {rows}, or one for all."
-        )
+        raise ValueError(f"{len(prompts)} unconditional prompts for {rows} prompts: give {rows}, or one for all.")
     return prompts * rows if len(prompts) == 1 else prompts
 
 
-def _left_padded(prompts: list[Sequence[int]], vocab_size: int, multiple: int) -> tuple[Array, TokenCoords]:
+def _left_padded(prompts: list[Ids], vocab_size: int, multiple: int) -> tuple[Array, TokenCoords]:
     lengths = [len(prompt) for prompt in prompts]
     if not lengths or min(lengths) == 0:
         raise ValueError("An empty prompt: give at least one id in each, such as the tokenizer's bos marker.")

@@ -99,9 +99,7 @@ class Frames(AbstractGrammar):
         eof, eov = vocabulary.marker(f"{modality}.eof"), vocabulary.marker(f"{modality}.eov")
         most = min(eof, eov) - start
         if codebook_size is not None and codebook_size > most:
-            raise ValueError(
-                f"A codebook of {codebook_size} runs into the markers: {modality} has {most} codes."
-            )
+            raise ValueError(f"A codebook of {codebook_size} runs into the markers: {modality} has {most} codes.")
         return Frames(vocabulary.size, start, codebook_size or most, codes_per_frame, frames, eof, eov)
 
     def init(self) -> Int32[Array, " K"]:
@@ -139,9 +137,7 @@ class Interleave(AbstractGrammar):
     def __check_init__(self):
         sizes = {part.vocab_size for part in self.parts}
         if len(sizes) != 1:
-            raise ValueError(
-                f"Interleave of id spaces of {sorted(sizes)} ids: give parts over one vocabulary."
-            )
+            raise ValueError(f"Interleave of id spaces of {sorted(sizes)} ids: give parts over one vocabulary.")
 
     @property
     def vocab_size(self) -> int:

@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Array, Float32
+import numpy as np
+from jaxtyping import Array, Float32, Integer
+
+
+Ids = Sequence[int] | Integer[np.ndarray, " n"]
 
 
 @dataclass(frozen=True)
@@ -15,7 +19,7 @@ class Guidance:
     """
 
     scale: float
-    prompts: Sequence[Sequence[int]]
+    prompts: Sequence[Ids]
 
 
 def guide(

@@ -28,17 +28,11 @@ class Categorical(AbstractSampler):
 
     def __check_init__(self):
         if not self.temperature > 0:
-            raise ValueError(
-                f"Categorical(temperature={self.temperature}): give a positive number, or use Greedy."
-            )
+            raise ValueError(f"Categorical(temperature={self.temperature}): give a positive number, or use Greedy.")
         if self.top_k is not None and self.top_k < 1:
-            raise ValueError(
-                f"Categorical(top_k={self.top_k}): give a positive integer, or None for all ids."
-            )
+            raise ValueError(f"Categorical(top_k={self.top_k}): give a positive integer, or None for all ids.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
-            raise ValueError(
-                f"Categorical(top_p={self.top_p}): give a number in (0, 1], or None for all ids."
-            )
+            raise ValueError(f"Categorical(top_p={self.top_p}): give a number in (0, 1], or None for all ids.")
 
     def __call__(self, logits: Float32[Array, "B V"], *, key: PRNGKeyArray) -> Int32[Array, " B"]:
         logits = logits / self.temperature

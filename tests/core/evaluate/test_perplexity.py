@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import equinox as eqx
-import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -27,11 +27,11 @@ def sharp():
 
 def direct(subject, text):
     """Loss of tokens 1, 2, ... of one text by the definition, in float64."""
-    tokens = np.asarray([subject.tokenizer.encode(text)], np.int32)
+    tokens = jnp.asarray([subject.tokenizer.encode(text)], jnp.int32)
     states = subject.model.hidden(tokens, TokenCoords.of_rows(*tokens.shape)).states
     logits = np.asarray(subject.model.logits(states), np.float64)[0, :-1]
     log_z = np.log(np.exp(logits - logits.max(-1, keepdims=True)).sum(-1)) + logits.max(-1)
-    return log_z - logits[np.arange(len(logits)), tokens[0, 1:]]
+    return log_z - logits[np.arange(len(logits)), np.asarray(tokens)[0, 1:]]
 
 
 def test_perplexity_by_position_matches_float64(sharp):
@@ -86,8 +86,8 @@ def test_scores_come_in_document_order_under_every_layout(sharp):
 
 def test_best_next_is_the_argmax_of_the_scores(sharp):
     row = packed_row()
-    at = TokenCoords(*(jax.numpy.asarray(x[None]) for x in (row.position, row.segment)))
-    scores = sharp.model.logits(sharp.model.hidden(row.tokens[None], at).states)
+    tokens, position, segment = (jnp.asarray(x[None]) for x in (row.tokens, row.position, row.segment))
+    scores = sharp.model.logits(sharp.model.hidden(tokens, TokenCoords(position, segment)).states)
     places = np.array([[2, 9]])
     assert np.array_equal(best_next(sharp.model, [row], places)[0], np.argmax(np.asarray(scores)[0], -1)[places[0]])
 
@@ -97,8 +97,8 @@ def test_perplexity_keeps_the_contract():
 
 
 def test_bad_options_and_empty_sources_are_refused(sharp):
-    with pytest.raises(ValueError, match="tenths or doublings"):
-        Perplexity(Documents(()), buckets="halves")
+    with pytest.raises((TypeError, ValueError), match="tenths"):
+        Perplexity(Documents(()), buckets="halves")  # TypeError where types are checked
     with pytest.raises(ValueError, match="context=1"):
         Perplexity(Documents(()), context=1)
     with pytest.raises(ValueError, match="No token to measure"):

@@ -33,9 +33,7 @@ def prompts(*lengths):
 def greedy_without_cache(model, prompt, count):
     """One full forward of everything so far for each new id; what is not yet written, no token sees."""
     total = len(prompt) + count
-    scores = jax.jit(
-        lambda tokens: model.logits(model.hidden(tokens, TokenCoords.of_rows(1, total)).states[0])
-    )
+    scores = jax.jit(lambda tokens: model.logits(model.hidden(tokens, TokenCoords.of_rows(1, total)).states[0]))
     ids = np.zeros((1, total), np.int32)
     ids[0, : len(prompt)] = prompt
     for at in range(len(prompt), total):

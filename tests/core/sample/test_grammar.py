@@ -9,9 +9,7 @@ from lwm_core.sample import Frames, Interleave, Run
 from lwm_core.vocab import Modality, Vocabulary
 
 
-VOCABULARY = Vocabulary(
-    (Modality("text", 11, {"bos": 0, "eos": 1}), Modality("vision", 9, {"eof": 7, "eov": 8}))
-)
+VOCABULARY = Vocabulary((Modality("text", 11, {"bos": 0, "eos": 1}), Modality("vision", 9, {"eof": 7, "eov": 8})))
 START, EOF, EOV = 11, VOCABULARY.marker("vision.eof"), VOCABULARY.marker("vision.eov")
 
 

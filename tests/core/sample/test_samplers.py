@@ -35,9 +35,7 @@ def test_top_k_and_top_p_keep_the_fewest_ids_that_they_should():
     assert np.abs(draws(Categorical(top_k=2), logits) - [0, 0, 3 / 7, 4 / 7]).max() < 0.03
     assert np.abs(draws(Categorical(top_p=0.5), logits) - [0, 0, 3 / 7, 4 / 7]).max() < 0.03
     assert draws(Categorical(top_p=0.3), logits)[3] == 1
-    assert draws(Categorical(top_k=2), [0.0, 0.0, 0.0, 0.0])[2:].sum() == 0, (
-        "ties let more than k ids through"
-    )
+    assert draws(Categorical(top_k=2), [0.0, 0.0, 0.0, 0.0])[2:].sum() == 0, "ties let more than k ids through"
 
 
 @pytest.mark.parametrize("bad", [{"temperature": 0.0}, {"top_k": 0}, {"top_p": 0.0}, {"top_p": 1.5}])

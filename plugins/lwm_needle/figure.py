@@ -1,0 +1,51 @@
+"""The heat map of needle records, one panel for each evaluation: before and after, say.
+
+Owns the picture and needs matplotlib, an extra; importing this file does not.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def draw(path: str | Path, panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Path:
+    """Writes a picture (.png, .svg or .pdf by its name) with one heat map per panel; returns its path.
+
+    `panels`: title → records {context, depth, correct, total}; those of another kind than "needle" are left out.
+    Raises `ImportError` saying what to install where matplotlib is not there.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("A heat map needs matplotlib: pip install 'lwm-jax[demo]'.") from error
+    figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.2), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (name, records) in zip(axes, panels.items(), strict=True):
+        image = _panel(axis, name, [r for r in records if r.get("kind", "needle") == "needle"])
+    axes[0].set_ylabel("depth of the needle (%)")
+    figure.colorbar(image, ax=list(axes), label="numbers found")
+    if title:
+        figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+    return Path(path)
+
+
+def _panel(axis, name: str, records: Sequence[Mapping[str, Any]]):
+    if not records:
+        raise ValueError(f"Panel {name!r} has no needle record: give those of a needle evaluation.")
+    contexts = sorted({record["context"] for record in records})
+    depths = sorted({record["depth"] for record in records})
+    cells = np.full((len(depths), len(contexts)), np.nan)
+    for record in records:
+        share = record["correct"] / record["total"]
+        row, column = depths.index(record["depth"]), contexts.index(record["context"])
+        cells[row, column] = share
+        axis.text(column, row, f"{share:.0%}", ha="center", va="center", fontsize=7)
+    image = axis.imshow(cells, vmin=0, vmax=1, cmap="RdYlGn", aspect="auto")
+    axis.set_xticks(range(len(contexts)), [str(context) for context in contexts])
+    axis.set_yticks(range(len(depths)), [f"{100 * depth:.0f}" for depth in depths])
+    axis.set_xlabel("context (tokens)")
+    axis.set_title(name)
+    return image
