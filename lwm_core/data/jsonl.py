@@ -43,8 +43,6 @@ class Jsonl:
 
     def __post_init__(self):
         check_paths(self.paths)
-        fields = tuple(Field(f) if isinstance(f, str) else f for f in self.fields)
-        object.__setattr__(self, "fields", fields)
         if not self.fields:
             raise ValueError("No fields: name at least one, such as fields = ['text'].")
         if not len(self):
@@ -71,7 +69,11 @@ class Jsonl:
         path = self.paths[number]
         place = f"{path}:{line}"
         record = _parse(read_text(path, start, stop, line), place)
-        return Document(tuple(_span(record, field, place) for field in self.fields), place)
+        return Document(tuple(_span(record, _as_field(f), place) for f in self.fields), place)
+
+
+def _as_field(given: Field | str) -> Field:
+    return Field(given) if isinstance(given, str) else given
 
 
 def _parse(text: str, place: str) -> dict:

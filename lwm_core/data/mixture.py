@@ -52,9 +52,14 @@ class Mixture:
         return math.lcm(*(part.denominator for part in self._parts))
 
     @cached_property
+    def _weights(self) -> list[int]:
+        """How often the pattern draws from each source."""
+        return [int(part * self._period) for part in self._parts]
+
+    @cached_property
     def pattern(self) -> np.ndarray:
         """int32 [period]: the source of each draw, always the one furthest behind its share."""
-        weights = np.asarray([int(part * self._period) for part in self._parts])
+        weights = np.asarray(self._weights)
         behind, order = np.zeros_like(weights), np.empty(self._period, np.int32)
         for k in range(self._period):
             behind += weights
@@ -80,4 +85,4 @@ class Mixture:
         """As `[draw]`, with the source's index."""
         period, k = divmod(draw, self._period)
         source = int(self.pattern[k])
-        return source, period * int(self._parts[source] * self._period) + int(self._places[k])
+        return source, period * self._weights[source] + int(self._places[k])

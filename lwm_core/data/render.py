@@ -49,7 +49,7 @@ class Renderer:
         if self.end:
             spans.append((self._marker(self.end), spans[-1][1]))
         tokens = np.concatenate([ids for ids, _ in spans])
-        loss = np.repeat(np.float32([weight for _, weight in spans]), [len(ids) for ids, _ in spans])
+        loss = np.repeat(np.asarray([weight for _, weight in spans], np.float32), [len(ids) for ids, _ in spans])
         loss[0] = 0.0
         return Sample(tokens, loss, document.name)
 

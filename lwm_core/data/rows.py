@@ -4,6 +4,7 @@ Owns how a row looks and how a remainder is kept. Which pieces share a row is ea
 """
 
 import binascii
+import struct
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -82,7 +83,7 @@ def to_json(piece: Piece) -> dict[str, Any]:
     return {
         "length": len(piece.tokens),
         "tokens": _text(np.ascontiguousarray(piece.tokens, "<i4").tobytes()),
-        "loss": float(piece.loss[-1]) if constant else _text(loss),
+        "loss": struct.unpack("<f", loss[-4:])[0] if constant else _text(loss),
     }
 
 

@@ -1,6 +1,6 @@
 """Works a few steps ahead in a thread. Owns that thread; what a step is, `Stream` knows."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 from grain.experimental import ThreadPrefetchDatasetIterator
@@ -9,7 +9,7 @@ from grain.experimental import ThreadPrefetchDatasetIterator
 class Ahead:
     """The items of `steps`, computed up to `count` ahead; an error comes out where its item would."""
 
-    def __init__(self, steps: Iterator[Any], count: int):
+    def __init__(self, steps: Generator, count: int):
         self._steps = steps
         self._thread = ThreadPrefetchDatasetIterator(_Stateless(steps), count)
 
@@ -31,7 +31,7 @@ class _Item:
 class _Stateless:
     """Each step carries its own state, so that Grain, which copies states deeply, has none to copy."""
 
-    def __init__(self, steps: Iterator[Any]):
+    def __init__(self, steps: Generator):
         self._steps = steps
 
     def __iter__(self):

@@ -10,18 +10,16 @@ number of threads and worker processes changes the speed only. Grain reads, shuf
 Grain imports JAX, only this folder imports it.
 """
 
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import grain
-import numpy as np
 from absl import flags
-from grain.python import DatasetSelectionMap
 
 from lwm_core.data import DataSource, Document, Packer, Row, Sample
 from lwm_core.data.mixture import Mixture
+from lwm_core.load.draws import Draws
 from lwm_core.load.prefetch import Ahead
 
 
@@ -51,7 +49,7 @@ class Stream:
     threads: int = 2
     ahead: int = 16
     workers: int = 0
-    _live: "tuple[Any, Ahead] | None" = field(default=None, init=False, repr=False)
+    _live: tuple[Any, Ahead] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
         missing = sorted(set(self.mixture) - set(self.sources))
@@ -114,7 +112,7 @@ class Stream:
                     "continue with the same data and options, or start the stage anew."
                 )
 
-    def _steps(self, state: dict[str, Any]) -> Iterator[tuple[dict[str, Any], list[Row]]]:
+    def _steps(self, state: dict[str, Any]) -> Generator[tuple[dict[str, Any], list[Row]]]:
         packed, drawn, skipped = state["packer"], state["drawn"], state["skipped"]
         emitted, step = state["emitted"], []
         for name, sample in self._samples(drawn):
@@ -143,11 +141,10 @@ class Stream:
             drawn, emitted = drawn + 1, 0
 
     def _samples(self, drawn: int) -> Iterator[tuple[str, Sample | None]]:
-        draws = grain.MapDataset.select_from_datasets(
-            [self._draws(name) for name in self.mixture], _Selection(self._mixture, *self.shard)
-        )
+        sources = {name: self.sources[name] for name in self.mixture}
+        draws = Draws(sources, self._mixture, self.render, self.seed, self.shuffle, self.shard)
         options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.ahead)
-        samples = draws[drawn:].to_iter_dataset(options)
+        samples = grain.MapDataset.source(draws)[drawn:].to_iter_dataset(options)
         if self.workers:
             flags.FLAGS.mark_as_parsed()  # Grain reads its flags, which a program without absl never parses
             processes = grain.MultiprocessingOptions(self.workers, per_worker_buffer_size=max(1, self.ahead))
@@ -157,54 +154,6 @@ class Stream:
             yield from iterator
         finally:
             iterator.close()
-
-    def _draws(self, name: str) -> grain.MapDataset:
-        draws = grain.MapDataset.source(_Addressed(self.sources[name]))
-        if self.shuffle:
-            # By name, so that adding a source leaves the order of the others alone.
-            seed = np.random.SeedSequence([self.seed, *name.encode()]).generate_state(1)[0]
-            draws = draws.shuffle(seed=int(seed))
-        return draws.repeat().map(_Rendered(name, self.render))
-
-
-@dataclass(frozen=True)
-class _Addressed:
-    """A source as Grain wants it: plain int indices."""
-
-    source: DataSource
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index) -> Document:
-        return self.source[int(index)]
-
-
-@dataclass(frozen=True)
-class _Rendered:
-    """Keeps the source's name beside the sample, and makes a left-out document a draw like any other."""
-
-    name: str
-    render: Callable[[Document], Sample | None]
-
-    def __call__(self, document: Document) -> tuple[str, Sample | None]:
-        return self.name, self.render(document)
-
-
-@dataclass(frozen=True)
-class _Selection(DatasetSelectionMap):
-    """Every process follows the same pattern, and takes every count-th draw of each source."""
-
-    mixture: Mixture
-    index: int
-    count: int
-
-    def __len__(self) -> int:
-        return sys.maxsize
-
-    def __getitem__(self, draw: int) -> tuple[int, int]:
-        source, place = self.mixture.locate(draw)
-        return source, place * self.count + self.index
 
 
 def _stay_off_devices(index: int, count: int) -> None:

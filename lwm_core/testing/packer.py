@@ -60,7 +60,7 @@ def check_row(row: Row, length: int) -> None:
     steps = np.diff(row.segment[:filled], prepend=0)
     assert ((steps == 0) | (steps == 1)).all() and row.segment[0] == 1, "Segments are not 1, 2, 3, ... in order."
     starts = np.flatnonzero(steps)
-    expected = np.arange(filled) - np.repeat(starts, np.diff([*starts, filled]))
+    expected = np.arange(filled) - np.repeat(starts, np.diff(starts, append=filled))
     assert np.array_equal(row.position[:filled], expected), "Positions do not restart at 0 with every segment."
     for name in ("tokens", "position", "loss"):
         assert not getattr(row, name)[filled:].any(), f"Row.{name} is not 0 where there is padding."

@@ -26,9 +26,7 @@ class Modality:
     def __post_init__(self):
         for marker, local in self.markers.items():
             if not 0 <= local < self.size:
-                raise ValueError(
-                    f"Marker {self.name}.{marker} has id {local}: give one from 0 to {self.size - 1}."
-                )
+                raise ValueError(f"Marker {self.name}.{marker} has id {local}: give one from 0 to {self.size - 1}.")
 
 
 @dataclass(frozen=True)
