@@ -10,7 +10,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lwm_registry.errors import BrokenPlugin
 from lwm_registry.kinds import KINDS, SHARED
@@ -19,8 +19,7 @@ from lwm_registry.kinds import KINDS, SHARED
 MISSING: Any = dataclasses.MISSING
 
 
-@dataclasses.dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """One option: its name, its type, and its default or what makes it (both `MISSING`: it must be given)."""
 
     name: str

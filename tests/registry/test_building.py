@@ -163,7 +163,7 @@ def test_what_is_built_has_the_annotated_types():
         ({"real": "x"}, ("source.real", "must be float")),
         ({"flag": 1}, ("must be true or false",)),
         ({"text": 3}, ("must be text",)),
-        ({"file": 3}, ("must be path or none",)),
+        ({"file": 3}, ("must be path",)),
         ({"choice": "c"}, ("one of 'a', 'b', 3",)),
         ({"choice": True}, ("one of 'a', 'b', 3",)),
         ({"mood": "angry"}, ("CALM, LOUD",)),

@@ -23,6 +23,11 @@ EVENTS = {
 }
 
 
+def plugin_of(name, implementation):
+    module = type("Module", (), {implementation.__name__: staticmethod(implementation)})
+    return load(name, f"{name}-dist", "2", lambda: module)
+
+
 def listening(name, hook, heard):
     """A plugin that listens to one hook and writes down what it hears."""
 
@@ -30,7 +35,7 @@ def listening(name, hook, heard):
         heard.append((name, event))
 
     hear.__name__ = hook
-    return load(name, f"{name}-dist", "1", lambda: type("Module", (), {hook: staticmethod(hookspecs.hookimpl(hear))}))
+    return plugin_of(name, hookspecs.hookimpl(hear))
 
 
 @pytest.mark.parametrize("hook", EVENTS)
@@ -74,8 +79,7 @@ def test_lwm_recipes_offers_a_recipe():
     def lwm_recipes():
         return [Recipe("mine", "some_package:mine.toml", "s"), Recipe("bad", "some_package:mine.yaml", "s")]
 
-    plugin = load("one", "one-dist", "1", lambda: type("Module", (), {"lwm_recipes": staticmethod(lwm_recipes)}))
-    catalog = Catalog([plugin])
+    catalog = Catalog([plugin_of("one", lwm_recipes)])
     assert [recipe.name for _, recipe in catalog.recipes()] == ["mine"]
     (broken,) = catalog.broken()
     assert (broken.kind, broken.name) == ("recipe", "bad") and "file.toml" in broken.error

@@ -77,7 +77,7 @@ def test_the_fingerprint_follows_recipe_and_versions():
         ({}, {}, UnknownName, ("no [tokenizer]", "bytes")),
         ({"tokenizer": "bytes"}, {}, UnknownName, ("no [model]", "llama")),
         (SMALL, {"seed": "x"}, BadOption, ("seed = 'x' is text", "int")),
-        (SMALL, {"optimizer.b3": 1.0}, UnknownName, ("optimizer", "'b3'", "Did you mean 'b1'?")),
+        (SMALL, {"optimizer.clips": 1.0}, UnknownName, ("optimizer", "'clips'", "Did you mean 'clip'?")),
         (SMALL, {"optimizer": "adamw"}, BadOption, ("optimizer = 'adamw'", "table")),
         (SMALL, {"sources.use": "text"}, BadOption, ("[sources.NAME]",)),
         (SMALL, {"sources.a.use": "txt"}, UnknownName, ("no source 'txt'", "Did you mean 'text'?")),

@@ -1,6 +1,5 @@
 """Loading a run: the newest weights, versions compared, and what is said when something is missing."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -21,18 +20,8 @@ def run_in(folder, **changed):
     pipeline = compose(TABLES)
     (folder / "recipe.json").write_text(json.dumps(pipeline.recipe))
     for step in (3, 9):
-        manifest = Manifest(
-            step,
-            "s",
-            step,
-            1e4,
-            pipeline.vocabulary.data(),
-            None,
-            pipeline.recipe,
-            pipeline.plugins,
-            pipeline.fingerprint,
-        )
-        manifest = dataclasses.replace(manifest, **changed)
+        made_by = {name: getattr(pipeline, name) for name in ("recipe", "plugins", "fingerprint")}
+        manifest = Manifest(step, "s", step, 1e4, pipeline.vocabulary.data(), **{**made_by, **changed})
         SafetensorsCheckpoint().save(folder / "checkpoints", {"model": {"w": np.ones(2)}}, manifest)
     return pipeline
 
