@@ -5,7 +5,7 @@ vision joins with 16% pure text kept in (section on vision-language training). T
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 from lwm_core.curriculum import Stage, check_stages
@@ -15,24 +15,26 @@ from lwm_core.curriculum import Stage, check_stages
 class DemoCurriculum:
     """Text stages, then vision-language stages; the k-th number of each option belongs to the k-th stage.
 
-    - `text_*`, `vision_*`: sequence length, theta, rows in a step, steps, highest learning rate;
-    - `text_mixture`, `vision_mixture`: source name → share of the documents;
+    - `text_*`, `vision_*`: sequence length, theta, rows in a step, steps, highest learning rate, and mixture
+      (source name → share of the documents);
+    - `mesh`: (dp, fsdp, tp, sp) of every stage; None keeps to one device;
     - `warmup`: share of a stage's steps over which the learning rate rises;
     - `text_schedule`, `vision_schedule`: "constant", or "cosine" down to `floor` times the highest.
     """
 
     text_lengths: tuple[int, ...] = (512, 1024, 2048)
-    text_thetas: tuple[float, ...] = (1e4, 4e4, 1.6e5)
+    text_thetas: tuple[float, ...] = (4e4, 1.6e5, 6.4e5)
     text_rows: tuple[int, ...] = (8, 4, 2)
     text_steps: tuple[int, ...] = (300, 60, 60)
     text_learning_rates: tuple[float, ...] = (3e-3, 1e-3, 1e-3)
     vision_lengths: tuple[int, ...] = (1024, 2048)
-    vision_thetas: tuple[float, ...] = (1.6e5, 1.6e5)
+    vision_thetas: tuple[float, ...] = (6.4e5, 6.4e5)
     vision_rows: tuple[int, ...] = (4, 2)
     vision_steps: tuple[int, ...] = (60, 40)
     vision_learning_rates: tuple[float, ...] = (1e-3, 1e-3)
-    text_mixture: Mapping[str, float] = field(default_factory=lambda: {"book": 1.0})
-    vision_mixture: Mapping[str, float] = field(default_factory=lambda: {"book": 0.16, "clip": 0.84})
+    text_mixtures: tuple[Mapping[str, float], ...] = ({"book": 1.0},) * 3
+    vision_mixtures: tuple[Mapping[str, float], ...] = ({"book": 0.16, "image": 0.84}, {"book": 0.16, "clip": 0.84})
+    mesh: tuple[int, int, int, int] | None = None
     text_schedule: str = "constant"
     vision_schedule: str = "cosine"
     warmup: float = 0.1
@@ -54,7 +56,7 @@ class DemoCurriculum:
         columns = [getattr(self, option) for option in _per_stage(modality)]
         return [self._stage(modality, *numbers) for numbers in zip(*columns, strict=True)]
 
-    def _stage(self, modality: str, length: int, theta: float, rows: int, steps: int, rate: float) -> Stage:
+    def _stage(self, modality: str, length: int, theta: float, rows: int, steps: int, rate: float, mixture) -> Stage:
         schedule = getattr(self, f"{modality}_schedule")
         return Stage(
             name=f"{modality}-{length}",
@@ -66,10 +68,11 @@ class DemoCurriculum:
             min_learning_rate=self.floor * rate if schedule == "cosine" else None,
             warmup_steps=round(self.warmup * steps),
             schedule=schedule,
-            mixture=getattr(self, f"{modality}_mixture"),
+            mixture=mixture,
+            mesh=self.mesh,
             modalities=("text",) if modality == "text" else ("text", "vision"),
         )
 
 
 def _per_stage(modality: str) -> list[str]:
-    return [f"{modality}_{what}" for what in ("lengths", "thetas", "rows", "steps", "learning_rates")]
+    return [f"{modality}_{what}" for what in ("lengths", "thetas", "rows", "steps", "learning_rates", "mixtures")]

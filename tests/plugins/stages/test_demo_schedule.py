@@ -19,7 +19,7 @@ def test_context_and_theta_grow_and_vision_joins_last():
 
 
 def test_options_change_one_thing_each():
-    stages = DemoCurriculum(vision_steps=(7, 8), vision_mixture={"clip": 1.0}).stages
+    stages = DemoCurriculum(vision_steps=(7, 8), vision_mixtures=({"clip": 1.0},) * 2).stages
     assert [s.steps for s in stages[-2:]] == [7, 8]
     assert stages[:-2] == DemoCurriculum().stages[:-2]
 
