@@ -2,6 +2,7 @@
 
 from lwm_core.evaluate.base import Evaluation as Evaluation
 from lwm_core.evaluate.base import Evaluator as Evaluator
+from lwm_core.evaluate.base import Pictured as Pictured
 from lwm_core.evaluate.base import Subject as Subject
 from lwm_core.evaluate.perplexity import Perplexity as Perplexity
 from lwm_core.evaluate.score import batches as batches

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lwm_core.model.base import AbstractSequenceModel
@@ -32,3 +33,12 @@ class Evaluator(Protocol):
     """Deterministic: the same subject gives the same evaluation."""
 
     def __call__(self, subject: Subject) -> Evaluation: ...
+
+
+@runtime_checkable
+class Pictured(Protocol):
+    """An evaluator that can also draw what it measured."""
+
+    def draw(self, path: Path, panels: Mapping[str, Evaluation]) -> Path:
+        """Writes one picture (its format by the suffix) with a panel or line for each title → evaluation."""
+        ...

@@ -4,14 +4,16 @@ Owns how documents become windows and how losses are gathered into buckets of po
 context gets better as the position grows; one asked beyond what it was trained on gets worse.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from lwm_core.data import DataSource, Renderer, Row
 from lwm_core.evaluate.base import Evaluation, Subject
+from lwm_core.evaluate.picture import draw_by_position
 from lwm_core.evaluate.score import batches, token_losses
 
 
@@ -62,6 +64,10 @@ class Perplexity:
         summary = {"context": self.context, "windows": len(rows)}
         return Evaluation("perplexity", records, {**summary, **{k: total[k] for k in ("tokens", "loss", "perplexity")}})
 
+    def draw(self, path: Path, panels: Mapping[str, Evaluation]) -> Path:
+        """One line of perplexity over position for each panel."""
+        return draw_by_position(path, panels)
+
     def _edges(self) -> list[int]:
         if self.buckets == "tenths":
             return np.unique(np.linspace(0, self.context, 11).astype(int)).tolist()
@@ -69,10 +75,12 @@ class Perplexity:
         return [*powers, self.context]
 
     def _rows(self, subject: Subject) -> Iterator[Row]:
-        render = Renderer(subject.vocabulary, subject.tokenizer, begin=self.begin, end=None)
+        render = Renderer(subject.vocabulary, subject.tokenizer, begin=self.begin, end=None, empty="skip")
         left = self.windows
         for index in range(len(self.source)):
             sample = render(self.source[index])
+            if sample is None:  # an empty document has nothing to measure
+                continue
             for start in range(0, len(sample) - 1, self.context):
                 if not left:
                     return

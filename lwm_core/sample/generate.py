@@ -102,7 +102,7 @@ class _Loop(NamedTuple):
     position: Int32[Array, " R"]
     cache: KVCache
     drawn: Int32[Array, "B room"]
-    count: Int32[Array, " B"]
+    counts: Int32[Array, " B"]
     open: Bool[Array, " B"]
     grammar: Int32[Array, "B K"] | None
 
@@ -119,7 +119,7 @@ def _decode(model, tokens, at, sampler, grammar, stop, scale, limit, key, *, rul
         state, still = _advance(grammar, stop, now, token)
         hidden = _append(model, token, now, rule)
         return _Loop(
-            now.step + 1, hidden.states[:, 0], now.position + 1, hidden.cache, drawn, now.count + now.open,
+            now.step + 1, hidden.states[:, 0], now.position + 1, hidden.cache, drawn, now.counts + now.open,
             still, state,
         )  # fmt: skip
 
@@ -134,7 +134,7 @@ def _decode(model, tokens, at, sampler, grammar, stop, scale, limit, key, *, rul
         None if grammar is None else jnp.broadcast_to(grammar.init(), (batch, *grammar.init().shape)),
     )
     last = jax.lax.while_loop(lambda now: (now.step < limit) & now.open.any(), turn, first)
-    return last.drawn, last.count
+    return last.drawn, last.counts
 
 
 def _prefill(model, tokens, at, rule, cache, chunk) -> tuple[Float[Array, "R E"], KVCache]:
@@ -157,7 +157,8 @@ def _prefill(model, tokens, at, rule, cache, chunk) -> tuple[Float[Array, "R E"]
 def _draw(model, sampler, grammar, scale, now: _Loop, key) -> Int32[Array, " B"]:
     logits: Float32[Array, "R V"] = model.logits(now.states)
     if scale is not None:
-        logits = guide(*jnp.split(logits, 2), scale)
+        conditional, unconditional = jnp.split(logits, 2)
+        logits = guide(conditional, unconditional, scale)
     if grammar is not None:
         logits = jnp.where(jax.vmap(grammar.mask)(now.grammar), logits, -jnp.inf)
     return sampler(logits, key=key)

@@ -10,7 +10,6 @@ import abc
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from equinox import AbstractVar
 from jaxtyping import Array, Bool, Int32
 
 from lwm_core.vocab import Vocabulary
@@ -18,8 +17,6 @@ from lwm_core.vocab import Vocabulary
 
 class AbstractGrammar(eqx.Module):
     """An automaton for one row. Its state is a few integers; an empty mask ends the row."""
-
-    vocab_size: AbstractVar[int]
 
     @abc.abstractmethod
     def init(self) -> Int32[Array, " K"]:
@@ -135,13 +132,10 @@ class Interleave(AbstractGrammar):
     parts: tuple[AbstractGrammar, ...]
 
     def __check_init__(self):
-        sizes = {part.vocab_size for part in self.parts}
+        openings = [jax.eval_shape(lambda part=part: part.mask(part.init())) for part in self.parts]
+        sizes = sorted({mask.shape[0] for mask in openings})
         if len(sizes) != 1:
-            raise ValueError(f"Interleave of id spaces of {sorted(sizes)} ids: give parts over one vocabulary.")
-
-    @property
-    def vocab_size(self) -> int:
-        return self.parts[0].vocab_size
+            raise ValueError(f"Interleave of id spaces of {sizes} ids: give parts over one vocabulary.")
 
     def init(self) -> Int32[Array, " K"]:
         return jnp.concatenate([jnp.zeros((1,), jnp.int32), *(part.init() for part in self.parts)])

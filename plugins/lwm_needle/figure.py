@@ -22,10 +22,10 @@ def draw(path: str | Path, panels: Mapping[str, Sequence[Mapping[str, Any]]], ti
         raise ImportError("A heat map needs matplotlib: pip install 'lwm-jax[demo]'.") from error
     figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, (name, records) in zip(axes, panels.items(), strict=True):
-        image = _panel(axis, name, [r for r in records if r.get("kind", "needle") == "needle"])
+    shown = {name: [r for r in rs if r.get("kind", "needle") == "needle"] for name, rs in panels.items()}
+    images = [_panel(axis, name, records) for axis, (name, records) in zip(axes, shown.items(), strict=True)]
     axes[0].set_ylabel("depth of the needle (%)")
-    figure.colorbar(image, ax=list(axes), label="numbers found")
+    figure.colorbar(images[0], ax=list(axes), label="numbers found")
     if title:
         figure.suptitle(title)
     figure.savefig(path, dpi=150)

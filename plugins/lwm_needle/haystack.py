@@ -46,7 +46,9 @@ class Book:
     @cached_property
     def tokens(self) -> np.ndarray:
         part = TextFiles((self.path,), split="files", start=self.start, stop=self.stop)
-        return np.asarray(self.tokenizer.encode(part[0].spans[0].content), np.int32)
+        text = part[0].spans[0].content
+        assert isinstance(text, str)
+        return np.asarray(self.tokenizer.encode(text), np.int32)
 
     @cached_property
     def _ends(self) -> np.ndarray:

@@ -1,41 +1,40 @@
-"""Options that all sources of this plugin share: how many documents, how long. Owns their checks and the draw."""
+"""How long a document is: what all sources of this plugin share. Owns the checks and the draw."""
 
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple
 
 import numpy as np
 
 
-@runtime_checkable
-class Sized(Protocol):
-    """A source with lengths in tokens, ids that the renderer adds included."""
+class Lengths(NamedTuple):
+    """Lengths in tokens, drawn evenly, of which `full` of the documents have the longest.
 
-    documents: int
+    `markers` of them are what the renderer adds to a document.
+    """
+
     shortest: int
     longest: int
     full: float
     markers: int
 
+    def check(self, least: int, what: str) -> None:
+        """Raises `ValueError` naming the option when they do not fit together, or do not hold `least` ids."""
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest={self.shortest}, longest={self.longest}: give shortest <= longest.")
+        if self.shortest - self.markers < least:
+            raise ValueError(
+                f"shortest={self.shortest} does not hold {what}, up to {least} tokens of this tokenizer, and "
+                f"{self.markers} markers: give at least {least + self.markers}."
+            )
 
-def check_lengths(source: Sized, least: int, what: str) -> None:
-    """Raises `ValueError` naming the option when lengths do not fit together, or do not hold `least` ids."""
-    if source.documents < 1:
-        raise ValueError(f"documents={source.documents}: give at least 1.")
-    if not source.shortest <= source.longest:
-        raise ValueError(f"shortest={source.shortest}, longest={source.longest}: give shortest <= longest.")
-    if source.shortest - source.markers < least:
-        raise ValueError(
-            f"shortest={source.shortest} does not hold {what}, up to {least} tokens of this tokenizer, and "
-            f"{source.markers} markers: give at least {least + source.markers}."
-        )
-
-
-def draw_length(source: Sized, rng: np.random.Generator) -> int:
-    """Ids for the document's own spans."""
-    full = rng.random() < source.full
-    length = source.longest if full else int(rng.integers(source.shortest, source.longest + 1))
-    return length - source.markers
+    def draw(self, rng: np.random.Generator) -> int:
+        """Ids for a document's own spans."""
+        full = rng.random() < self.full
+        length = self.longest if full else int(rng.integers(self.shortest, self.longest + 1))
+        return length - self.markers
 
 
-def check_index(source: Sized, index: int) -> None:
-    if not 0 <= index < source.documents:
-        raise IndexError(f"Document {index} of {source.documents}.")
+def generator(documents: int, seed: int, index: int) -> np.random.Generator:
+    """What document `index` of `documents` is drawn from; raises `IndexError` outside them."""
+    if not 0 <= index < documents:
+        raise IndexError(f"Document {index} of {documents}.")
+    return np.random.default_rng([seed, index])

@@ -12,7 +12,7 @@ import numpy as np
 from lwm_core.data import Document, Span
 from lwm_core.text import TextTokenizer
 from lwm_needle.haystack import Book
-from lwm_needle.lengths import check_index, check_lengths, draw_length
+from lwm_needle.lengths import Lengths, generator
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,22 @@ class CopyDocuments:
                 f"shortest_run={self.shortest_run}, longest_run={self.longest_run}: "
                 "give 1 <= shortest_run <= longest_run."
             )
-        check_lengths(self, 2 * self.shortest_run, "a run and its repeat")
+        self._lengths.check(2 * self.shortest_run, "a run and its repeat")
 
     def __len__(self) -> int:
         return self.documents
 
     def __getitem__(self, index: int) -> Document:
-        check_index(self, index)
-        rng = np.random.default_rng([self.seed, index])
-        length = draw_length(self, rng)
+        rng = generator(self.documents, self.seed, index)
+        length = self._lengths.draw(rng)
         run = int(rng.integers(self.shortest_run, min(self.longest_run, length // 2) + 1))
         ids = np.resize(self._book.words(rng, run), length)
         spans = (Span("text", ids[: run + 1], 0.0), Span("text", ids[run + 1 :], self.loss))
         return Document(spans, f"copy:{self.seed}:{index}", {"run": run})
+
+    @property
+    def _lengths(self) -> Lengths:
+        return Lengths(self.shortest, self.longest, self.full, self.markers)
 
     @cached_property
     def _book(self) -> Book:
@@ -79,16 +82,19 @@ class Passages:
     seed: int = 0
 
     def __post_init__(self):
-        check_lengths(self, 2, "a token to predict")
+        self._lengths.check(2, "a token to predict")
 
     def __len__(self) -> int:
         return self.documents
 
     def __getitem__(self, index: int) -> Document:
-        check_index(self, index)
-        rng = np.random.default_rng([self.seed, index])
-        passage = self._book.passage(rng, draw_length(self, rng))
+        rng = generator(self.documents, self.seed, index)
+        passage = self._book.passage(rng, self._lengths.draw(rng))
         return Document((Span("text", passage.tokens, self.loss),), f"passage:{self.seed}:{index}")
+
+    @property
+    def _lengths(self) -> Lengths:
+        return Lengths(self.shortest, self.longest, self.full, self.markers)
 
     @cached_property
     def _book(self) -> Book:

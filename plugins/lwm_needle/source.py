@@ -15,7 +15,7 @@ from lwm_core.data import Document, Span
 from lwm_core.text import TextTokenizer
 from lwm_needle.cities import TRAINING
 from lwm_needle.haystack import Book, hide
-from lwm_needle.lengths import check_index, check_lengths, draw_length
+from lwm_needle.lengths import Lengths, generator
 from lwm_needle.wording import NEEDLE, QUESTION, Fact, Wording
 
 
@@ -62,10 +62,10 @@ class NeedleDocuments:
 
     def __post_init__(self):
         object.__setattr__(self, "cities", tuple(self.cities))
-        check_lengths(self, self._most, "one fact, hidden and asked")
-        for name, value, least in (("digits", self.digits, 1), ("most_needles", self.most_needles, 1)):
-            if value < least:
-                raise ValueError(f"{name}={value}: give at least {least}.")
+        self._lengths.check(self._most, "one fact, hidden and asked")
+        for name in ("documents", "digits", "most_needles"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: give at least 1.")
         if len(self.cities) < self.most_needles:
             raise ValueError(f"{len(self.cities)} cities for {self.most_needles} needles: give one for each.")
 
@@ -73,9 +73,8 @@ class NeedleDocuments:
         return self.documents
 
     def __getitem__(self, index: int) -> Document:
-        check_index(self, index)
-        rng = np.random.default_rng([self.seed, index])
-        length = draw_length(self, rng)
+        rng = generator(self.documents, self.seed, index)
+        length = self._lengths.draw(rng)
         facts = self._facts(rng, min(self._count(rng), length // self._most))
         asked = [self._wording.asked(facts[i]) for i in self._chosen(rng, len(facts))]
         needles = [self._wording.hidden(fact) for fact in facts]
@@ -88,6 +87,10 @@ class NeedleDocuments:
             spans += [Span("text", close, self.context_loss)] if len(close) else []
         meta = {"facts": tuple(facts), "pieces": tuple(p.needle for p in pieces), "asked": len(asked)}
         return Document(tuple(spans), f"needle:{self.seed}:{index}", meta)
+
+    @property
+    def _lengths(self) -> Lengths:
+        return Lengths(self.shortest, self.longest, self.full, self.markers)
 
     @cached_property
     def _book(self) -> Book:

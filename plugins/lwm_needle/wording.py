@@ -93,7 +93,7 @@ class Wording:
                 ids = after
             else:
                 ids += fact.city if part == " {city}" else self._literals[part]
-        return tuple(np.asarray(x, np.int32) for x in (before, number, after))
+        return np.asarray(before, np.int32), np.asarray(number, np.int32), np.asarray(after, np.int32)
 
     def _number(self, digits: str) -> tuple[list[int], list[int]]:
         """Ids of the space before a number, where it has its own, and of the number."""
