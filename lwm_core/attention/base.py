@@ -11,7 +11,8 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 from equinox import AbstractVar
-from jaxtyping import Array, Float, Float32
+from jax.sharding import AxisType
+from jaxtyping import Array, Float
 
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.layout.base import AbstractLayout
@@ -27,7 +28,8 @@ class Support(NamedTuple):
 class AttentionSite(NamedTuple):
     """Everything static about one attention call; what `supports` decides on, before tracing.
 
-    `mesh` maps axis names to sizes (empty outside any mesh); lengths are global.
+    `mesh` maps axis names to sizes (empty outside any mesh, and without the axes that an enclosing `shard_map`
+    has already split); lengths are global.
     """
 
     batch: int
@@ -45,13 +47,12 @@ class AttentionSite(NamedTuple):
     def of(q, k, rule: Visibility) -> "AttentionSite":
         """The site of a call with these arrays under the ambient mesh (`jax.set_mesh`)."""
         mesh = jax.sharding.get_abstract_mesh()
-        sizes = {} if mesh.empty else dict(mesh.shape)
+        axes = zip(mesh.axis_names, mesh.axis_sizes, mesh.axis_types, strict=True)
+        sizes = {name: size for name, size, kind in axes if kind != AxisType.Manual}
         batch, q_length, heads, head_dim = q.shape
         _, kv_length, kv_heads, _ = k.shape
         platform = jax.default_backend()
-        return AttentionSite(
-            batch, q_length, kv_length, heads, kv_heads, head_dim, str(q.dtype), rule, sizes, platform
-        )
+        return AttentionSite(batch, q_length, kv_length, heads, kv_heads, head_dim, str(q.dtype), rule, sizes, platform)
 
 
 class UnsupportedSite(ValueError):
@@ -61,19 +62,20 @@ class UnsupportedSite(ValueError):
 class BlockOut(NamedTuple):
     """One block's attention: normalised output, and the log-sum-exp of its visible scores.
 
-    A query that sees no key has `out` zero and `lse` minus infinity.
+    A query that sees no key has `out` zero and `lse` minus infinity. `lse` is float32, or float64 when the
+    inputs are.
     """
 
     out: Float[Array, "B T H D"]
-    lse: Float32[Array, "B H T"]
+    lse: Float[Array, "B H T"]
 
 
 class BlockGrads(NamedTuple):
-    """Gradients of one block, in float32 so that a schedule may add them over hops."""
+    """Gradients of one block, in float32 (or float64) so that a schedule may add them over hops."""
 
-    dq: Float32[Array, "B T H D"]
-    dk: Float32[Array, "B S G D"]
-    dv: Float32[Array, "B S G D"]
+    dq: Float[Array, "B T H D"]
+    dk: Float[Array, "B S G D"]
+    dv: Float[Array, "B S G D"]
 
 
 class AbstractBlockKernel(eqx.Module):
@@ -97,7 +99,7 @@ class AbstractBlockKernel(eqx.Module):
         kv_at: TokenCoords,
         rule: Visibility,
     ) -> BlockOut:
-        """Output (in q's dtype or float32) and float32 log-sum-exp of this block alone."""
+        """Output (float32 where it can be, for merging; or q's dtype) and log-sum-exp of this block alone."""
 
     @abc.abstractmethod
     def backward(
@@ -108,8 +110,8 @@ class AbstractBlockKernel(eqx.Module):
         q_at: TokenCoords,
         kv_at: TokenCoords,
         rule: Visibility,
-        lse: Float32[Array, "B H T"],
-        delta: Float32[Array, "B H T"],
+        lse: Float[Array, "B H T"],
+        delta: Float[Array, "B H T"],
         dout: Float[Array, "B T H D"],
     ) -> BlockGrads:
         """Gradients of this block.

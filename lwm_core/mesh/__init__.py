@@ -1,0 +1,10 @@
+"""The device mesh: its axes, and where logical axes lie on it."""
+
+from lwm_core.mesh.axes import AXES as AXES
+from lwm_core.mesh.axes import BATCH as BATCH
+from lwm_core.mesh.axes import HEADS as HEADS
+from lwm_core.mesh.axes import SEQUENCE as SEQUENCE
+from lwm_core.mesh.axes import constrain as constrain
+from lwm_core.mesh.axes import partition as partition
+from lwm_core.mesh.axes import sharding as sharding
+from lwm_core.mesh.spec import MeshSpec as MeshSpec

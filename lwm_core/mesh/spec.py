@@ -1,0 +1,58 @@
+"""How many devices each mesh axis takes.
+
+Owns `MeshSpec`, the plain record that a recipe holds. It touches devices only when asked to `make` a mesh.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+from jax.sharding import AxisType, Mesh
+
+from lwm_core.mesh.axes import AXES
+
+
+@dataclass(frozen=True)
+class MeshSpec:
+    """Sizes of the axes dp, fsdp, tp and sp; one of them may be -1, "all devices that are left"."""
+
+    dp: int = 1
+    fsdp: int = 1
+    tp: int = 1
+    sp: int = 1
+
+    def __post_init__(self):
+        sizes = {name: getattr(self, name) for name in AXES}
+        for name, size in sizes.items():
+            if size < 1 and size != -1:
+                raise ValueError(f"{self}: {name}={size} is not a size; give a positive number, or -1 to infer it.")
+        free = [name for name, size in sizes.items() if size == -1]
+        if len(free) > 1:
+            raise ValueError(f"{self}: only one axis may be -1, and {' and '.join(free)} are; set the others.")
+
+    def sizes(self, devices: int) -> dict[str, int]:
+        """The size of every axis on this many devices, -1 filled in; a product that does not fit is an error."""
+        sizes = {name: getattr(self, name) for name in AXES}
+        fixed = 1
+        for size in sizes.values():
+            fixed *= size if size != -1 else 1
+        free = [name for name, size in sizes.items() if size == -1]
+        if free and devices % fixed == 0:
+            return {**sizes, free[0]: devices // fixed}
+        if fixed != devices or free:
+            advice = f"make the other sizes divide {devices}" if free else "set one size to -1"
+            raise ValueError(
+                f"{self} needs {'a multiple of ' if free else ''}{fixed} devices and there are {devices}: "
+                f"{advice}, or pass the devices to use, as make(jax.devices()[:{fixed}])."
+            )
+        return sizes
+
+    def make(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+        """A mesh over these devices (all by default), sp fastest so that ring neighbours are near.
+
+        Use it as `with jax.set_mesh(spec.make()): ...`.
+        """
+        devices = jax.devices() if devices is None else devices
+        sizes = self.sizes(len(devices))
+        kinds = (AxisType.Auto,) * len(AXES)
+        return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=kinds, devices=devices)

@@ -1,0 +1,178 @@
+"""The conformance kit of attentions, and the float64 oracle that kernels are checked against too.
+
+Owns `check_attention`: outputs and all gradients of an attention against the definition, worked out in numpy
+float64, over packed documents with restarting positions, grouped heads, windows, causal blocks, padding, odd
+lengths, shuffled order and decoding. It runs under the ambient mesh if there is one.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lwm_core.attention.base import AbstractAttention, AttentionSite
+from lwm_core.attention.coords import TokenCoords, Visibility
+
+
+class AttentionCase(NamedTuple):
+    """One call to check. `documents` per row; `tail` slots of padding; `dead` makes the last row all padding."""
+
+    name: str
+    rule: Visibility
+    length: int = 40
+    keys: int | None = None
+    heads: tuple[int, int] = (4, 2)
+    documents: int = 3
+    tail: int = 3
+    dead: bool = False
+    shuffled: bool = False
+    dtype: str = "float32"
+
+
+CASES = (
+    AttentionCase("causal, packed, grouped heads, one empty row", Visibility(), dead=True),
+    AttentionCase("window over an odd length, one key head", Visibility(window=5), length=37, heads=(4, 1)),
+    AttentionCase("two-sided window, causal blocks, shuffled order", Visibility(3, 6), tail=0, shuffled=True),
+    AttentionCase("all to all, as many key heads as query heads", Visibility(causal_block=None), heads=(2, 2)),
+    AttentionCase("one token against a cache", Visibility(), length=1, keys=32, documents=1, tail=9),
+    AttentionCase("a bfloat16 chunk against a cache", Visibility(window=11), 5, 40, documents=1, dtype="bfloat16"),
+)
+
+
+class Answer(NamedTuple):
+    """What the definition says: output, log-sum-exp and the gradients of sum(out * dout)."""
+
+    out: np.ndarray
+    lse: np.ndarray
+    dq: np.ndarray
+    dk: np.ndarray
+    dv: np.ndarray
+
+
+class Inputs(NamedTuple):
+    """Arrays of one call, on the host; `dout` is the cotangent of the output."""
+
+    q: np.ndarray
+    k: np.ndarray
+    v: np.ndarray
+    dout: np.ndarray
+    q_at: tuple[np.ndarray, np.ndarray]
+    kv_at: tuple[np.ndarray, np.ndarray]
+
+    def coords(self) -> tuple[TokenCoords, TokenCoords]:
+        return TokenCoords(*map(jnp.asarray, self.q_at)), TokenCoords(*map(jnp.asarray, self.kv_at))
+
+
+def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ...] = CASES) -> None:
+    """Raises AssertionError where the attention differs from the definition, or refuses every case."""
+    served, refusals = 0, []
+    for case in cases:
+        inputs = inputs_of(case)
+        site = AttentionSite.of(*(jnp.asarray(x) for x in inputs[:2]), case.rule)
+        support = attention.supports(site)
+        if not support.ok:
+            assert support.reason.strip(), f"{case.name}: a refusal must say why in a sentence."
+            refusals.append(f"{case.name}: {support.reason}")
+            continue
+        served += 1
+        _check_case(attention, case, inputs)
+    assert served, f"{attention} refused every case, so nothing was checked. " + " ".join(refusals)
+
+
+def _check_case(attention: AbstractAttention, case: AttentionCase, inputs: Inputs) -> None:
+    q_at, kv_at = inputs.coords()
+
+    @jax.jit
+    def run(q, k, v, dout, q_at, kv_at):
+        def call(q, k, v):
+            return attention(q, k, v, q_at=q_at, kv_at=kv_at, rule=case.rule)
+
+        out, pull = jax.vjp(call, q, k, v)
+        return out, *pull(dout)
+
+    found = run(*(jnp.asarray(x) for x in inputs[:4]), q_at, kv_at)
+    answer = oracle(inputs, case.rule)
+    expected = answer.out, answer.dq, answer.dk, answer.dv
+    assert found[0].dtype == inputs.q.dtype, f"{case.name}: the output is {found[0].dtype}, q is {inputs.q.dtype}."
+    for name, got, want in zip(("out", "dq", "dk", "dv"), found, expected, strict=True):
+        assert_near(np.asarray(got, np.float64), want, tolerance(case.dtype), f"{case.name}: {name}")
+    empty = np.isneginf(answer.lse).transpose(0, 2, 1)
+    blank = np.asarray(found[0], np.float64)[empty]
+    assert not blank.any(), f"{case.name}: a query that sees no key must give exactly zero."
+
+
+def tolerance(dtype: str) -> float:
+    """How far from float64 a correct float32 (or bfloat16, by its own rounding) attention may be."""
+    return 2e-5 if dtype == "float32" else 4e-2
+
+
+def assert_near(got: np.ndarray, want: np.ndarray, within: float, what: str) -> None:
+    """Difference at most `within`, relative to the largest entry where that exceeds 1. NaN never passes."""
+    assert got.shape == want.shape, f"{what}: shape {got.shape}, expected {want.shape}."
+    worst = np.max(np.abs(got - want), initial=0.0) / max(1.0, np.max(np.abs(want), initial=0.0))
+    assert worst <= within, f"{what}: off by {worst:.2e}, allowed {within:.0e}."
+
+
+def inputs_of(case: AttentionCase, seed: int = 0, batch: int = 2, dim: int = 8) -> Inputs:
+    """Random arrays and packed coordinates of a case; with `keys` the queries are the last live tokens."""
+    rng = np.random.default_rng(seed)
+    keys, dtype = case.keys or case.length, jnp.dtype(case.dtype)
+    heads, groups = case.heads
+    shapes = [(batch, case.length, heads, dim), *[(batch, keys, groups, dim)] * 2, (batch, case.length, heads, dim)]
+    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    rows = [packed_row(rng, keys, case.documents, case.tail) for _ in range(batch)]
+    position, segment = (np.stack(parts).astype(np.int32) for parts in zip(*rows, strict=True))
+    if case.dead:
+        position[-1], segment[-1] = 0, 0
+    if case.shuffled:
+        order = rng.permutation(keys)
+        position, segment = position[:, order], segment[:, order]
+    live = slice(keys - case.tail - case.length, keys - case.tail) if case.keys else slice(None)
+    return Inputs(*arrays, (position[:, live], segment[:, live]), (position, segment))
+
+
+def packed_row(rng: np.random.Generator, length: int, documents: int, tail: int) -> tuple[np.ndarray, np.ndarray]:
+    """(position, segment) of one row: documents of random lengths, positions restarting, padding at the end."""
+    live = length - tail
+    cuts = np.sort(rng.choice(np.arange(1, live), size=min(documents, live) - 1, replace=False))
+    lengths = np.diff([0, *cuts, live])
+    position = np.concatenate([*map(np.arange, lengths), np.zeros(tail, int)])
+    return position, np.concatenate([np.repeat(np.arange(1, len(lengths) + 1), lengths), np.zeros(tail, int)])
+
+
+def oracle(inputs: Inputs, rule: Visibility) -> Answer:
+    """Attention by its definition, in numpy float64 and independent of every jax implementation."""
+    q, k, v, dout = (np.asarray(x, np.float64) for x in inputs[:4])
+    groups, dim = k.shape[2], k.shape[3]
+    q, dout = (x.reshape(*x.shape[:2], groups, -1, dim) for x in (q, dout))
+    seen = visible_pairs(inputs.q_at, inputs.kv_at, rule)[:, None, None]
+    scores = np.einsum("btgrd,bsgd->bgrts", q, k) / np.sqrt(dim)
+    top = np.max(scores, axis=-1, keepdims=True, where=seen, initial=-1e300)
+    weights = np.where(seen, np.exp(np.where(seen, scores - top, 0)), 0)
+    total = weights.sum(axis=-1, keepdims=True)
+    with np.errstate(divide="ignore"):
+        lse = np.where(total > 0, top + np.log(total), -np.inf)[..., 0]
+    weights /= np.where(total > 0, total, 1)
+    out = np.einsum("bgrts,bsgd->btgrd", weights, v)
+    dweights = np.einsum("btgrd,bsgd->bgrts", dout, v)
+    dscores = weights * (dweights - (weights * dweights).sum(axis=-1, keepdims=True)) / np.sqrt(dim)
+    shape = inputs.q.shape
+    return Answer(
+        out.reshape(shape),
+        lse.reshape(shape[0], shape[2], shape[1]),
+        np.einsum("bgrts,bsgd->btgrd", dscores, k).reshape(shape),
+        np.einsum("bgrts,btgrd->bsgd", dscores, q),
+        np.einsum("bgrts,btgrd->bsgd", weights, dout),
+    )
+
+
+def visible_pairs(q_at: tuple[np.ndarray, np.ndarray], kv_at: tuple[np.ndarray, np.ndarray], rule: Visibility):
+    """Which pairs see each other, [B, T, S], in numpy: a second writing of `Visibility`'s rule."""
+    (i, mine), (j, theirs) = ([x[:, :, None] for x in q_at], [x[:, None, :] for x in kv_at])
+    seen = (mine == theirs) & (mine > 0)
+    if rule.causal_block is not None:
+        seen &= np.floor_divide(j, rule.causal_block) <= np.floor_divide(i, rule.causal_block)
+    if rule.window is not None:
+        seen &= (i - j < rule.window) & (j - i < rule.window)
+    return seen
