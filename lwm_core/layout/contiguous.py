@@ -3,15 +3,12 @@
 import numpy as np
 from jaxtyping import Int64
 
-from lwm_core.layout.base import AbstractLayout
+from lwm_core.layout.base import AbstractLayout, require_multiple
 
 
 class Contiguous(AbstractLayout):
     """Tokens in their own order. Under causal attention late shards do most of the work."""
 
     def permutation(self, length: int, shards: int) -> Int64[np.ndarray, " T"]:
-        if length % shards:
-            raise ValueError(
-                f"A row of {length} tokens does not divide over {shards} shards: use a multiple of {shards}."
-            )
+        require_multiple(self, length, shards, shards)
         return np.arange(length, dtype=np.int64)

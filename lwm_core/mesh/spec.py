@@ -39,11 +39,15 @@ class MeshSpec:
         free = [name for name, size in sizes.items() if size == -1]
         if free and devices % fixed == 0:
             return {**sizes, free[0]: devices // fixed}
-        if fixed != devices or free:
-            advice = f"make the other sizes divide {devices}" if free else "set one size to -1"
+        if free or fixed > devices:
             raise ValueError(
                 f"{self} needs {'a multiple of ' if free else ''}{fixed} devices and there are {devices}: "
-                f"{advice}, or pass the devices to use, as make(jax.devices()[:{fixed}])."
+                f"make the product of the sizes {'divide' if free else 'equal'} {devices}."
+            )
+        if fixed < devices:
+            raise ValueError(
+                f"{self} takes {fixed} devices and there are {devices}: set one size to -1 to use them all, "
+                f"or choose some, as make(jax.devices()[:{fixed}])."
             )
         return sizes
 

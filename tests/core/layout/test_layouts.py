@@ -1,0 +1,57 @@
+"""Layouts are permutations, balance causal work as they claim, and refuse with the lengths that would do."""
+
+import numpy as np
+import pytest
+
+from lwm_core.layout import Contiguous, Striped, Zigzag
+from lwm_core.testing.layout import check_layout
+
+
+LAYOUTS = [Contiguous(), Zigzag(), Striped(), Striped(stripe=3)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=str)
+def test_layouts_conform(layout):
+    check_layout(layout)
+
+
+def test_zigzag_puts_an_early_and_a_late_chunk_on_each_shard():
+    assert Zigzag().permutation(12, 3).tolist() == [0, 1, 10, 11, 2, 3, 8, 9, 4, 5, 6, 7]
+
+
+def test_stripes_are_dealt_in_turn():
+    assert Striped(2).permutation(8, 2).tolist() == [0, 1, 4, 5, 2, 3, 6, 7]
+
+
+@pytest.mark.parametrize(("layout", "most"), [(Contiguous(), 1.88), (Zigzag(), 1.0001), (Striped(), 1.02)])
+def test_causal_work_of_the_busiest_shard(layout, most):
+    """Pairs that shard r attends to, over the mean: what a balanced layout is for."""
+    work = (layout.permutation(1024, 8) + 1).reshape(8, -1).sum(axis=1)
+    assert work.max() / work.mean() <= most
+    assert work.max() / work.mean() > most - 0.02
+
+
+@pytest.mark.parametrize(
+    ("layout", "length", "words"),
+    [
+        (Zigzag(), 100, "multiple of 8, and got 100: use 96 or 104"),
+        (Striped(4), 20, "multiple of 16, and got 20: use 16 or 32"),
+        (Contiguous(), 3, "multiple of 4, and got 3: use 4"),
+    ],
+)
+def test_a_refusal_names_lengths_that_would_do(layout, length, words):
+    with pytest.raises(ValueError, match=words):
+        layout.permutation(length, 4)
+
+
+def test_bad_stripes_and_shards():
+    with pytest.raises(ValueError, match="positive"):
+        Striped(0)
+    with pytest.raises(ValueError, match="at least 1"):
+        Zigzag().permutation(8, 0)
+
+
+def test_a_permutation_and_its_inverse_undo_each_other():
+    order = Zigzag().permutation(24, 3)
+    row = np.arange(100, 124)
+    assert np.array_equal(row[order][np.argsort(order)], row)
