@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from lwm_core.evaluate.picture import need_figure
+
 
 def draw(path: str | Path, panels: Mapping[str, Sequence[Mapping[str, Any]]], title: str = "") -> Path:
     """Writes a picture (.png, .svg or .pdf by its name) with one heat map per panel; returns its path.
@@ -16,11 +18,7 @@ def draw(path: str | Path, panels: Mapping[str, Sequence[Mapping[str, Any]]], ti
     `panels`: title → records {context, depth, correct, total}; those of another kind than "needle" are left out.
     Raises `ImportError` saying what to install where matplotlib is not there.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError("A heat map needs matplotlib: pip install 'lwm-jax[demo]'.") from error
-    figure = Figure(figsize=(0.6 + 3.4 * len(panels), 3.2), layout="constrained")
+    figure = need_figure()(figsize=(0.6 + 3.4 * len(panels), 3.2), layout="constrained")
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     shown = {name: [r for r in rs if r.get("kind", "needle") == "needle"] for name, rs in panels.items()}
     images = [_panel(axis, name, records) for axis, (name, records) in zip(axes, shown.items(), strict=True)]
