@@ -36,10 +36,10 @@ class PatchMean(AbstractVisionTokenizer):
         if frames.shape[1:] != (*self.frame_size, 3):
             raise ValueError(f"Frames of shape {frames.shape}: give (N, {self.frame}, {self.frame}, 3).")
         grid = self.frame // self.patch
-        means = frames.reshape(-1, grid, self.patch, grid, self.patch, 3).mean(axis=(2, 4))
+        means = frames.reshape(len(frames), grid, self.patch, grid, self.patch, 3).mean(axis=(2, 4))
         steps = jnp.clip(jnp.floor(means * self.levels), 0, self.levels - 1).astype(jnp.int32)
         codes = (steps[..., 0] * self.levels + steps[..., 1]) * self.levels + steps[..., 2]
-        return codes.reshape(len(frames), -1)
+        return codes.reshape(len(frames), self.codes_per_frame)
 
     def decode(self, codes: Int32[Array, "N P"]) -> Float[Array, "N Y X 3"]:
         """Frames of plain squares, each the middle colour of its step."""
@@ -47,9 +47,9 @@ class PatchMean(AbstractVisionTokenizer):
             raise ValueError(f"{codes.shape[1]} codes per frame: this tokenizer has {self.codes_per_frame}.")
         grid = self.frame // self.patch
         steps = jnp.stack([codes // self.levels**2, codes // self.levels % self.levels, codes % self.levels], -1)
-        colours = ((steps + 0.5) / self.levels).astype(jnp.float32).reshape(-1, grid, 1, grid, 1, 3)
+        colours = ((steps + 0.5) / self.levels).astype(jnp.float32).reshape(len(codes), grid, 1, grid, 1, 3)
         shape = (len(codes), grid, self.patch, grid, self.patch, 3)
-        return jnp.broadcast_to(colours, shape).reshape(-1, *self.frame_size, 3)
+        return jnp.broadcast_to(colours, shape).reshape(len(codes), *self.frame_size, 3)
 
 
 class PatchMeanFamily(AbstractVisionFamily):

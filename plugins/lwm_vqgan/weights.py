@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -82,8 +82,8 @@ def fill(skeleton: T, tensors: Mapping[str, np.ndarray], path: str | Path) -> T:
     return jax.tree.unflatten(jax.tree.structure(skeleton), leaves)
 
 
-def named_leaves(tree) -> list[tuple[str, jax.Array]]:
-    """Every array with its path in dots, such as `encoder.conv_in.weight`, in tree order."""
+def named_leaves(tree) -> list[tuple[str, Any]]:
+    """Every array (or shape of one) with its path in dots, such as `encoder.conv_in.weight`, in tree order."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in flat]
 

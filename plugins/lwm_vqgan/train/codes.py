@@ -49,7 +49,7 @@ def update_codes(use: CodeUse, latents: Float[Array, "M D"], chosen: Int32[Array
 
 
 def restart_dead(
-    use: CodeUse, latents: Float[Array, "M D"], *, below: float, count: float, key: PRNGKeyArray
+    use: CodeUse, latents: Float[Array, "M D"], *, below: float | Float[Array, ""], count: float, key: PRNGKeyArray
 ) -> CodeUse:
     """Codes chosen fewer than `below` times a batch become random latents of this batch, counted `count` times."""
     fresh = latents[jax.random.randint(key, (len(use.counts),), 0, len(latents))]

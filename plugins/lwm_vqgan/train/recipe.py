@@ -17,9 +17,9 @@ class TokenizerRecipe:
     - `average`: decay of the moving average of the weights that is kept.
     """
 
-    steps: int = 10_000
+    steps: int = 7_000
     batch: int = 16
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 200
     plain_share: float = 0.1
     square_weight: float = 10.0
