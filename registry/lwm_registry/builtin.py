@@ -15,6 +15,20 @@ def lwm_components() -> Iterable[Component]:
         "The oracle: softmax over every pair, for short rows and for tests.",
     )
     yield Component(
+        "attention",
+        "local",
+        "lwm_core.attention.local:LocalAttention",
+        "Whole rows on each device, by any block kernel.",
+        {"kernel": {"use": "blockwise", "block_q": 16, "block_k": 16}},
+    )
+    yield Component(
+        "kernel",
+        "blockwise",
+        "lwm_core.attention.blockwise:BlockwiseKernel",
+        "Blocks in a scan, in pure JAX: memory in proportion to the row, on any device.",
+        {"block_q": 16, "block_k": 16},
+    )
+    yield Component(
         "layout",
         "contiguous",
         "lwm_core.layout.contiguous:Contiguous",
@@ -22,6 +36,12 @@ def lwm_components() -> Iterable[Component]:
     )
     yield Component("rope", "rotary", "lwm_core.model.rope:Rotary", "Rotary positions with one base, theta.")
     yield Component("text_tokenizer", "bytes", "lwm_core.text.bytes:ByteTokenizer", "UTF-8 bytes; needs no file.")
+    yield Component(
+        "vision_tokenizer",
+        "patch-mean",
+        "lwm_core.vision.patch_mean:PatchMeanFamily",
+        "The mean colour of each patch; needs no weights, for tests and tiny runs.",
+    )
     yield Component(
         "source",
         "documents",
@@ -42,6 +62,19 @@ def lwm_components() -> Iterable[Component]:
         "lwm_core.data.jsonl:Jsonl",
         "JSON lines, one record a line, chosen fields in order.",
         {"paths": ["recipes/tiny.jsonl"], "fields": [{"name": "question", "loss": 0.0}, "answer"]},
+    )
+    yield Component(
+        "source",
+        "clip",
+        "lwm_core.vision.clips:ClipSource",
+        "Windows of frames of a video file with their captions, as codes of the vision tokenizer.",
+        {
+            "path": "../../assets/clip/big_buck_bunny.mp4",
+            "vision": "patch-mean",
+            "frames": 2,
+            "fps": 1.0,
+            "stop": 4.0,
+        },
     )
     yield Component(
         "packer",
@@ -131,4 +164,10 @@ def lwm_components() -> Iterable[Component]:
 
 @hookimpl
 def lwm_recipes() -> Iterable[Recipe]:
-    yield Recipe("tiny-text", "lwm_registry:recipes/tiny-text.toml", "A tiny Llama over bytes, two stages, seconds.")
+    yield _recipe("tiny-text", "A tiny Llama over bytes: two stages of a few steps; trains in seconds.")
+    yield _recipe("tiny-world", "The same with a vision stage on pictures of squares; trains in seconds.")
+    yield _recipe("demo-base", "The demo's base model, from scratch: a book, copying and needles, context 256.")
+
+
+def _recipe(name: str, summary: str) -> Recipe:
+    return Recipe(name, f"lwm_registry:recipes/{name}.toml", summary)

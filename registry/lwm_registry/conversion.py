@@ -70,7 +70,7 @@ class Conversion:
             return _member(cls, value, where)
         if not getattr(cls, "_is_protocol", False) and isinstance(value, cls):
             return value
-        if dataclasses.is_dataclass(cls) and isinstance(value, Mapping):
+        if dataclasses.is_dataclass(cls) and isinstance(value, Mapping) and "use" not in value:
             return self.builder.construct(cls, value, where, cls.__name__)
         raise _wrong(annotation, value, where)
 

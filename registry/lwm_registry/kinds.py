@@ -19,12 +19,12 @@ KINDS: dict[str, Kind] = {
     "attention": Kind(
         "lwm_core.attention.base:AbstractAttention",
         "attention over a whole, maybe sharded, sequence",
-        ("core:local", "core:dense"),
+        ("ring", "local", "dense"),
     ),
     "kernel": Kind(
         "lwm_core.attention.base:AbstractBlockKernel",
         "attention of one block of queries over one block of keys, on one device",
-        ("core:blockwise",),
+        ("blockwise",),
     ),
     "layout": Kind("lwm_core.layout.base:AbstractLayout", "order of the tokens of a row over shards"),
     "rope": Kind("lwm_core.model.rope:AbstractRope", "rotary position embedding"),

@@ -1,4 +1,4 @@
-"""What several commands share: dotted overrides, opening a run, printing JSON and tables."""
+"""What several commands share: dotted overrides, opening a run, printing JSON and tables. Owns no command."""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""`lwm demo`: the whole job on the real book and clip of this repository."""
+"""`lwm demo`: the whole job on the real book and clip of this repository.
+
+Owns the words around it; the work is `lwm_registry.demo`'s.
+"""
 
 import sys
 from pathlib import Path

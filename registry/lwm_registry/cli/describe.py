@@ -1,5 +1,9 @@
-"""`lwm describe`: the options of a part, or the stages of a recipe."""
+"""`lwm describe`: the options of a part, the stages of a recipe, or what a kind of part must do.
 
+Owns what is said and how; the facts come from the catalog and from the classes themselves.
+"""
+
+import inspect
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -23,16 +27,19 @@ STAGE = (
 
 
 def describe(
-    name: Annotated[str | None, typer.Argument(help="A part, a recipe, or a recipe's file.")] = None,
+    name: Annotated[str | None, typer.Argument(help="A part, a kind, a recipe, or a recipe's file.")] = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Of which kind, where several have it.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The description as JSON.")] = False,
 ) -> None:
-    """Show a part's options with types and defaults, or a recipe's stages; without NAME, what there is.
+    """Show a part's options, a recipe's stages, or what a kind of part must do; without NAME, what there is.
 
     Example: lwm describe tiny-text
     """
     if name is None:
         _overview(as_json)
+        return
+    if name in KINDS and kind is None:
+        _kind(name, as_json)
         return
     records = _records(name, kind)
     if records:
@@ -73,6 +80,25 @@ def _overview(as_json: bool) -> None:
     print_table(("recipe", "what it does"), recipes.items())
 
 
+def _kind(name: str, as_json: bool) -> None:
+    interface = catalog().interface(name)
+    members = {m: str(inspect.signature(f)) for m, f in vars(interface).items() if _is_asked(m, f)}
+    facts = {"kind": name, "summary": KINDS[name].summary, "interface": KINDS[name].interface}
+    facts |= {"help": inspect.getdoc(interface) or "", "members": members, "names": catalog().names(name)}
+    if as_json:
+        print_json({**facts, "kit": f"lwm_core.testing.{name}:check_{name}"})
+        return
+    print(f"{name}: {facts['summary']}. Interface {facts['interface']}:\n\n{facts['help']}\n")
+    for member, signature in members.items():
+        print(f"  {member}{signature}")
+    print(f"\nInstalled: {listed(facts['names'])}. Kit: lwm_core.testing.{name}.check_{name}")
+
+
+def _is_asked(name: str, member: Any) -> bool:
+    public = not name.startswith("_") or name in ("__call__", "__len__", "__getitem__")
+    return public and inspect.isfunction(member)
+
+
 def _part(record: Record, as_json: bool) -> None:
     cls = catalog().target(record)
     options = [_option(option) for option in options_of(cls).values()]
@@ -82,7 +108,7 @@ def _part(record: Record, as_json: bool) -> None:
     if as_json:
         print_json(facts)
         return
-    print(f"{record.kind} {record.name} ({record.origin}): {record.summary}\n\n{_unindented(facts['help'])}\n")
+    print(f"{record.kind} {record.name} ({record.origin}): {record.summary}\n\n{inspect.cleandoc(facts['help'])}\n")
     print_table(("option", "type", "default"), [(o["name"], o["type"], _default(o)) for o in options])
     print(f"example: {{'use': {record.name!r}{_inside(record.example or {})}}}")
 
@@ -101,12 +127,6 @@ def _inside(example: Mapping[str, Any]) -> str:
     return "".join(f", {key!r}: {value!r}" for key, value in example.items())
 
 
-def _unindented(text: str) -> str:
-    import inspect
-
-    return inspect.cleandoc(text)
-
-
 def _recipe(name: str, as_json: bool) -> None:
     tables = read(name, catalog())
     stages = _stages(tables)
@@ -115,7 +135,7 @@ def _recipe(name: str, as_json: bool) -> None:
         print_json({"name": name, "summary": summary, "stages": stages, "recipe": bare(tables)})
         return
     print(f"recipe {name}: {tables.get('summary', '')}\n")
-    uses = [(table, _use(spec)) for table, spec in tables.items() if isinstance(spec, Mapping)]
+    uses = [(table, _use(spec)) for table, spec in tables.items() if table not in ("summary", "modality")]
     print_table(("table", "part"), uses)
     print_table(STAGE, [[_cell(stage[column]) for column in STAGE] for stage in stages], "stages")
 
@@ -135,7 +155,9 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _use(spec: Mapping[str, Any]) -> str:
+def _use(spec: Any) -> str:
+    if not isinstance(spec, Mapping):
+        return str(spec)
     if "use" in spec:
         return str(spec["use"])
     inner = [f"{name}: {_use(item)}" for name, item in spec.items() if isinstance(item, Mapping)]

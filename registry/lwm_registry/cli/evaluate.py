@@ -1,4 +1,7 @@
-"""`lwm evaluate`: every evaluator of a run's recipe, on its newest weights."""
+"""`lwm evaluate`: every evaluator of a run's recipe, on its newest weights.
+
+Owns how results are shown, and measures nothing itself.
+"""
 
 from pathlib import Path
 from typing import Annotated

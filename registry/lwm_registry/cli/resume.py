@@ -1,4 +1,4 @@
-"""`lwm resume`: goes on with a run that was stopped."""
+"""`lwm resume`: goes on with a run that was stopped. The work is `Pipeline.resume`'s."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`lwm sample`: text that a run's model writes."""
+"""`lwm sample`: text that a run's model writes. The work is `Pipeline.sample`'s."""
 
 from pathlib import Path
 from typing import Annotated

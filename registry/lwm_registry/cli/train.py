@@ -1,4 +1,4 @@
-"""`lwm train`: a recipe to a run."""
+"""`lwm train`: a recipe to a run. The work is `Pipeline.train`'s."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""The checks themselves, as pytest tests over the records of the plugin that `LWM_CONFORMANCE` names."""
+"""The checks themselves, as pytest tests over the records of the plugin that `LWM_CONFORMANCE` names.
+
+What is checked is `lwm_registry.testing`'s.
+"""
 
 import os
 

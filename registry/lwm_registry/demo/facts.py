@@ -1,4 +1,7 @@
-"""Facts for the report: what each stage did, read from the run's metrics, and where it ran."""
+"""Facts for the report: what each stage did, read from the run's metrics, and where it ran.
+
+It measures nothing itself.
+"""
 
 import json
 import os
