@@ -1,4 +1,4 @@
-"""The striped layout: tokens are dealt to shards in turn, like cards."""
+"""The striped layout: tokens are dealt to shards in turn, like cards. It moves no data."""
 
 import equinox as eqx
 import numpy as np

@@ -1,4 +1,7 @@
-"""Root-mean-square normalisation (Zhang & Sennrich 2019), statistics in float32."""
+"""Root-mean-square normalisation (Zhang & Sennrich 2019), statistics in float32.
+
+Where it stands in a block is the block's.
+"""
 
 import equinox as eqx
 import jax

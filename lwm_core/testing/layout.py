@@ -1,4 +1,7 @@
-"""The conformance kit of layouts: a permutation for every length it takes, and a helpful refusal otherwise."""
+"""The conformance kit of layouts: a permutation for every length it takes, and a helpful refusal otherwise.
+
+Owns no test runner.
+"""
 
 import numpy as np
 

@@ -17,9 +17,9 @@ from lwm_core.vocab import Modality, Vocabulary
 VOCABULARY = Vocabulary((Modality("text", 20, {"eos": 19}), Modality("vision", 12)))
 
 
-def a_batch(key=jax.random.key(0), rows: int = 2, length: int = 10) -> Batch:
+def a_batch(seed: int = 0, rows: int = 2, length: int = 10) -> Batch:
     """Random tokens of `VOCABULARY`, one document a row, weights between 0 and 2 with some zeros."""
-    first, second, third = jax.random.split(key, 3)
+    first, second, third = jax.random.split(jax.random.key(seed), 3)
     tokens = jax.random.randint(first, (rows, length), 0, VOCABULARY.size, jnp.int32)
     targets = jax.random.randint(second, (rows, length), 0, VOCABULARY.size, jnp.int32)
     weights = jnp.floor(jax.random.uniform(third, (rows, length)) * 3)

@@ -1,4 +1,7 @@
-"""Conformance kit of the observer interface: every event of a run, in order, is taken without complaint."""
+"""Conformance kit of the observer interface: every event of a run, in order, is taken without complaint.
+
+Owns no test runner.
+"""
 
 import tempfile
 from pathlib import Path

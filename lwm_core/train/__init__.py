@@ -1,0 +1,1 @@
+"""Training: rows to batches, the step, the run and its events."""

@@ -1,4 +1,7 @@
-"""The JSONL observer: one line of plain JSON per event, appended and flushed, so that nothing is lost on a kill."""
+"""The JSONL observer: one line of plain JSON per event, appended and flushed, so that nothing is lost on a kill.
+
+Owns the form of a line.
+"""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""City names: those to train on, and others, kept apart, to measure with."""
+"""City names: those to train on, and others, kept apart, to measure with. Owns the names only."""
 
 TRAINING = tuple(
     """
