@@ -66,10 +66,11 @@ def _srt(path: Path, text: str) -> tuple[Cue, ...]:
     cues = []
     for block in re.split(r"\n\s*\n", text.strip().replace("\r\n", "\n")):
         lines = block.split("\n")
-        at = next((i for i, line in enumerate(lines[:2]) if _ARROW.search(line)), None)
-        if at is None:
+        timed = [(index, match) for index, line in enumerate(lines[:2]) if (match := _ARROW.search(line))]
+        if not timed:
             raise ValueError(f"{path}: no line `00:00:00,000 --> 00:00:01,000` in the block {block[:60]!r}.")
-        found = [int(part) for part in _ARROW.search(lines[at]).groups()]
+        at, match = timed[0]
+        found = [int(part) for part in match.groups()]
         start, stop = (h * 3600 + m * 60 + s + ms / 1000 for h, m, s, ms in (found[:4], found[4:]))
         cues.append(Cue(start, stop, " ".join(line.strip() for line in lines[at + 1 :]).strip()))
     return tuple(cues)

@@ -15,27 +15,24 @@ from lwm_core.vision.base import AbstractVisionFamily, AbstractVisionTokenizer
 class PatchMean(AbstractVisionTokenizer):
     """Code = the patch's mean colour, `levels` steps per channel, red most significant."""
 
-    frame: int = eqx.field(static=True)
     patch: int = eqx.field(static=True)
     levels: int = eqx.field(static=True)
+    codebook_size: int = eqx.field(static=True)
+    codes_per_frame: int = eqx.field(static=True)
+    frame_size: tuple[int, int] = eqx.field(static=True)
 
-    @property
-    def codebook_size(self) -> int:
-        return self.levels**3
-
-    @property
-    def codes_per_frame(self) -> int:
-        return (self.frame // self.patch) ** 2
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        return (self.frame, self.frame)
+    def __init__(self, frame: int, patch: int, levels: int):
+        self.patch, self.levels = patch, levels
+        self.codebook_size, self.codes_per_frame = levels**3, (frame // patch) ** 2
+        self.frame_size = (frame, frame)
 
     def encode(self, frames: Float[Array, "N Y X 3"]) -> Int32[Array, "N P"]:
         """Codes of each frame in raster order, from pixels in [0, 1]."""
         if frames.shape[1:] != (*self.frame_size, 3):
-            raise ValueError(f"Frames of shape {frames.shape}: give (N, {self.frame}, {self.frame}, 3).")
-        grid = self.frame // self.patch
+            raise ValueError(
+                f"Frames of shape {frames.shape}: give (N, {self.frame_size[0]}, {self.frame_size[1]}, 3)."
+            )
+        grid = self.frame_size[0] // self.patch
         means = frames.reshape(len(frames), grid, self.patch, grid, self.patch, 3).mean(axis=(2, 4))
         steps = jnp.clip(jnp.floor(means * self.levels), 0, self.levels - 1).astype(jnp.int32)
         codes = (steps[..., 0] * self.levels + steps[..., 1]) * self.levels + steps[..., 2]
@@ -45,7 +42,7 @@ class PatchMean(AbstractVisionTokenizer):
         """Frames of plain squares, each the middle colour of its step."""
         if codes.shape[1] != self.codes_per_frame:
             raise ValueError(f"{codes.shape[1]} codes per frame: this tokenizer has {self.codes_per_frame}.")
-        grid = self.frame // self.patch
+        grid = self.frame_size[0] // self.patch
         steps = jnp.stack([codes // self.levels**2, codes // self.levels % self.levels, codes % self.levels], -1)
         colours = ((steps + 0.5) / self.levels).astype(jnp.float32).reshape(len(codes), grid, 1, grid, 1, 3)
         shape = (len(codes), grid, self.patch, grid, self.patch, 3)

@@ -38,7 +38,8 @@ class Conv(eqx.Module):
         self.weight = jax.random.uniform(key, (out, channels, kernel, kernel), minval=-bound, maxval=bound)
         self.bias = jnp.zeros(out)
         self.stride = stride
-        self.padding = padding or ((kernel // 2, kernel // 2),) * 2
+        half = kernel // 2
+        self.padding = padding or ((half, half), (half, half))
 
     def __call__(self, x: Float[Array, "N Y X I"]) -> Float[Array, "N Yo Xo O"]:
         strides = (self.stride, self.stride)

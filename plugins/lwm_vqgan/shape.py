@@ -4,6 +4,7 @@ Owns the table of named sizes. It builds nothing and does not import JAX.
 """
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,15 @@ class VQGANShape:
         """Codes on a side of a frame."""
         return self.frame // self.downscale
 
-    def plain(self) -> dict[str, object]:
+    def plain(self) -> dict[str, Any]:
         """As JSON data; tuples become lists."""
         return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @staticmethod
+    def of_plain(sizes: dict[str, Any]) -> "VQGANShape":
+        """The inverse of `plain`."""
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in sizes.items()}
+        return VQGANShape(**values)
 
 
 SIZES = {

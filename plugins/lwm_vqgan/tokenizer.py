@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from lwm_core.vision import AbstractVisionFamily, AbstractVisionTokenizer
@@ -130,7 +131,10 @@ def _same_shape(asked: VQGANShape, found: VQGANShape, path: str | Path) -> None:
     raise ValueError(f"{path} holds a VQGAN of another size: {told}. Build the family with {fix}.")
 
 
-def _at_full_precision(run: Callable[[VQGAN, Array], Array]) -> Callable[[VQGAN, Array], Array]:
+Run = Callable[[VQGAN, Array | np.ndarray], Array]
+
+
+def _at_full_precision(run: Callable[[VQGAN, Array], Array]) -> Run:
     def precise(tokenizer, batch):
         with jax.default_matmul_precision("highest"):
             return run(tokenizer, batch)
@@ -150,7 +154,7 @@ def _decode(tokenizer: VQGAN, codes: Int32[Array, "N P"]) -> Float[Array, "N Y X
     return jnp.clip(tokenizer.pixels(vectors), 0, 1)
 
 
-def _in_pieces(run: Callable[[VQGAN, Array], Array], tokenizer: VQGAN, batch: Array, size: int) -> Array:
+def _in_pieces(run: Run, tokenizer: VQGAN, batch: Array, size: int) -> Array:
     """`run` over pieces of exactly `size` entries, the last one filled up with zeros.
 
     Under a trace the pieces are a loop of the program; otherwise a loop on the host, which compiles once for
@@ -160,7 +164,7 @@ def _in_pieces(run: Callable[[VQGAN, Array], Array], tokenizer: VQGAN, batch: Ar
     short = -count % size
     if count == 0:
         return run(tokenizer, jnp.zeros((size, *batch.shape[1:]), batch.dtype))[:0]
-    if isinstance(batch, jax.core.Tracer):
+    if isinstance(batch, Tracer):
         filled = jnp.pad(batch, [(0, short), *[(0, 0)] * (batch.ndim - 1)])
         pieces = jax.lax.map(lambda piece: run(tokenizer, piece), filled.reshape(-1, size, *batch.shape[1:]))
         return pieces.reshape(count + short, *pieces.shape[2:])[:count]

@@ -96,10 +96,9 @@ def _read_ours(path: Path) -> Weights:
     header = _header(path)
     if header.get("version") != VERSION:
         raise ValueError(f"{path} is of version {header.get('version')}: this program reads version {VERSION}.")
-    sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(header["shape"]).items()}
     with safe_open(path, "numpy") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}
-    return Weights(tensors, VQGANShape(**sizes), json.loads(header["facts"]))
+    return Weights(tensors, VQGANShape.of_plain(json.loads(header["shape"])), json.loads(header["facts"]))
 
 
 def _header(path: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ class FrameBank:
         return np.stack([self._one(generator) for _ in range(count)]).astype(np.float32) / 255
 
     def _one(self, generator: np.random.Generator) -> np.ndarray:
-        frames = self.sets[generator.integers(len(self.sets))]
+        frames = self.sets[int(generator.integers(len(self.sets)))]
         _, rows, columns, _ = frames.shape
         frame = frames[generator.integers(len(frames))]
         top, left = generator.integers(rows - self.size + 1), generator.integers(columns - self.size + 1)
