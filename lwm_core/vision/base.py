@@ -1,6 +1,6 @@
 """The vision tokenizer interface: pictures to discrete codes and back, and the static family that makes one.
 
-Owns the two contracts. Reading files, cropping and markers between frames are elsewhere (`lwm_core.data`).
+Owns the two contracts. Reading files and cropping is `video`'s, markers between frames are `tokens`'.
 """
 
 import abc

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lwm_core.data import Document
+from lwm_core.data import Document, Span
 from lwm_core.vision.base import AbstractVisionFamily, AbstractVisionTokenizer
 from lwm_core.vision.captions import Cue, caption_for, read_captions, sidecar
 from lwm_core.vision.documents import SYSTEM, chat_spans, pair_spans
@@ -91,7 +91,7 @@ class ClipSource:
         ids = frames_to_ids(codes[window], sizes)
         return Document(self._spans(caption, ids, text_first), f"{self.path.name}@{start:.2f}s", meta)
 
-    def _spans(self, caption: str, ids: np.ndarray, text_first: bool):
+    def _spans(self, caption: str, ids: np.ndarray, text_first: bool) -> tuple[Span, ...]:
         if self.form == "chat":
             return chat_spans(caption, ids, frames=self.frames, text_first=text_first, system=self.system)
         return pair_spans(caption, ids, text_first=text_first)

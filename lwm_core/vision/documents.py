@@ -21,7 +21,9 @@ def pair_spans(caption: str, ids: np.ndarray, *, text_first: bool) -> tuple[Span
     return (Span("text", OPEN), Span(VISION, ids), Span("text", f"{CLOSE} {caption}".rstrip()))
 
 
-def chat_spans(caption: str, ids: np.ndarray, *, frames: int, text_first: bool, system: str = SYSTEM):
+def chat_spans(
+    caption: str, ids: np.ndarray, *, frames: int, text_first: bool, system: str = SYSTEM
+) -> tuple[Span, ...]:
     """A request and its answer, as spans: "Generate a video of ..." where text is first, else "Describe the video."
 
     Only the answer counts.
