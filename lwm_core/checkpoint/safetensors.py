@@ -55,8 +55,9 @@ class SafetensorsCheckpoint:
 
     def manifest(self, path: Path) -> Manifest:
         try:
-            return Manifest(**json.loads((path / _MANIFEST).read_text()))
-        except (OSError, TypeError, json.JSONDecodeError) as error:
+            facts = json.loads((path / _MANIFEST).read_text())
+            return Manifest(**{**facts, "vocabulary": tuple(facts["vocabulary"])})
+        except (OSError, TypeError, KeyError, json.JSONDecodeError) as error:
             raise CheckpointError(f"{path / _MANIFEST} is not a manifest of this project: {error}") from error
 
     def restore(self, path: Path, name: str, like: Any) -> Any:

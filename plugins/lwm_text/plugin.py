@@ -11,5 +11,5 @@ def lwm_components():
         "bpe",
         "lwm_text.bpe:BPETokenizer",
         "Byte-pair encoding from a Hugging Face tokenizer.json.",
-        {"path": "assets/book/bpe-2048.json"},
+        {"path": "../../assets/book/bpe-2048.json"},
     )
