@@ -14,11 +14,12 @@ def generate_text(
 ) -> str:
     """What the model writes after `prompt`: at most `tokens` tokens, ended early by its end-of-text marker.
 
-    The prompt opens a document, as in training. Only ids of the text modality are drawn, so the answer is text whatever else the model has learnt.
+    The prompt opens a document, as in training. Only ids of the text modality are drawn, so the answer is text
+    whatever else the model has learnt.
     """
     vocabulary = subject.vocabulary
     local = np.asarray(subject.tokenizer.encode(prompt), np.int32)
-    ids = [vocabulary.marker("text.bos"), *vocabulary.to_global("text", local)]
+    ids = [vocabulary.marker("text.bos"), *vocabulary.to_global("text", local).tolist()]
     stop = [vocabulary.marker("text.eos")]
     grammar = Run.of(vocabulary, "text")
     (drawn,) = generate(

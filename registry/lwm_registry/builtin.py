@@ -34,6 +34,18 @@ def lwm_components() -> Iterable[Component]:
         "lwm_core.layout.contiguous:Contiguous",
         "Tokens in their own order; late shards do most of the causal work.",
     )
+    yield Component(
+        "layout",
+        "zigzag",
+        "lwm_core.layout.zigzag:Zigzag",
+        "Each shard holds one early and one late run, so that causal work is equal.",
+    )
+    yield Component(
+        "layout",
+        "striped",
+        "lwm_core.layout.striped:Striped",
+        "Tokens dealt to shards in turn, so that causal work is equal.",
+    )
     yield Component("rope", "rotary", "lwm_core.model.rope:Rotary", "Rotary positions with one base, theta.")
     yield Component("text_tokenizer", "bytes", "lwm_core.text.bytes:ByteTokenizer", "UTF-8 bytes; needs no file.")
     yield Component(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lwm_registry.errors import BadOption
-from lwm_registry.schema import options_of
+from lwm_registry.schema import kind_of, options_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Plain:
             self.versions[record.qualified] = record.version
             clashes = len(self.catalog.named(record.kind, record.name)) > 1
             return {"use": record.qualified if clashes else record.name, **self._options(value, where)}
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and kind_of(type(value)) is None:
             return self._options(value, where)
         path = f"{type(value).__module__}.{type(value).__qualname__}"
         if self.lenient:

@@ -43,7 +43,10 @@ def load(
             "Start it again with `lwm train`, into a fresh folder."
         )
     manifest = pipeline.checkpoint.manifest(newest)
-    differences = compared(manifest.plugins, pipeline.plugins)
+    # An override changes parts on purpose; what both have is compared all the same.
+    now = {part: v for part, v in pipeline.plugins.items() if part in manifest.plugins or not overrides}
+    then = {part: v for part, v in manifest.plugins.items() if part in now or not overrides}
+    differences = compared(then, now)
     if not differences and not overrides and manifest.fingerprint not in ("", pipeline.fingerprint):
         differences = ["the same recipe now resolves to other options: defaults or paths have changed"]
     if differences:

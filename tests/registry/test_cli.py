@@ -151,7 +151,18 @@ def test_describe_a_part_and_a_recipe(lwm):
     assert long["sequence_length"] == 2 * short["sequence_length"] and long["rope_theta"] > short["rope_theta"]
     assert short["tokens_per_batch"] * short["steps"] == short["total_tokens"]
     assert short["mixture"] == {"book": 1.0} and short["mesh"] is None
-    for words in (("describe",), ("describe", "llama"), ("describe", "tiny-text"), ("plugins", "packer")):
+    code, out, _ = lwm("describe", "packer", "--json")
+    assert code == 0 and {"init", "push", "flush"} <= json.loads(out)["members"].keys()
+    code, _, err = lwm("describe", "jsonl")
+    assert code == 2 and "--kind with one of observer, source" in err
+    for words in (
+        ("describe",),
+        ("describe", "layout"),
+        ("describe", "jsonl", "--kind", "source"),
+        ("describe", "llama"),
+        ("describe", "tiny-text"),
+        ("plugins", "packer"),
+    ):
         code, out, err = lwm(*words)
         assert code == 0 and out and not err
 
@@ -166,7 +177,8 @@ def test_train_resume_sample_and_evaluate(lwm, tmp_path):
     assert code == 2 and "already holds a run" in err
     code, _, err = lwm("resume", run)
     assert code == 0, err
-    code, out, _ = lwm("sample", run, "Call me", "Some years", "--tokens", 3, "--json")
+    code, out, err = lwm("sample", run, "Call me", "Some years", "--tokens", 3, "--json")
+    assert code == 0, err
     texts = json.loads(out)
     assert [line["prompt"] for line in texts] == ["Call me", "Some years"] and texts[0].keys() == {"prompt", "text"}
     code, out, _ = lwm("evaluate", run, "--json")
