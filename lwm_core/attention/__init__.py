@@ -17,6 +17,7 @@ from lwm_core.attention.dense import DenseAttention as DenseAttention
 from lwm_core.attention.extent import Extent as Extent
 from lwm_core.attention.extent import visible_blocks as visible_blocks
 from lwm_core.attention.local import LocalAttention as LocalAttention
+from lwm_core.attention.merge import Running as Running
 from lwm_core.attention.merge import merge as merge
 from lwm_core.attention.merge import merge_over as merge_over
 from lwm_core.attention.placement import Placement as Placement

@@ -1,10 +1,12 @@
-"""Adding up partial attentions: the log-sum-exp merge.
+"""Adding up partial attentions by their log-sum-exp.
 
 Owns the one formula by which outputs over disjoint sets of keys become the output over their union. It does
 not compute attention; schedules call it between hops. Its gradient is not needed: a schedule's custom
 gradient works from the merged log-sum-exp (`attend`).
+Source: the online softmax of FlashAttention (arXiv:2205.14135, section 3.1).
 """
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -12,28 +14,56 @@ from jaxtyping import Array, Float
 from lwm_core.attention.base import BlockOut
 
 
-def merge(first: BlockOut, second: BlockOut) -> BlockOut:
-    """Attention over the union of two disjoint key sets, in at least float32.
+class Running(eqx.Module):
+    """A sum of partial attentions under way: numerator, largest log-sum-exp so far, denominator.
 
-    A query that neither set serves keeps a zero output and minus infinity, and nothing overflows.
-    Source: the online softmax of FlashAttention (arXiv:2205.14135, section 3.1).
+    Dividing once at the end keeps the error of many hops that of one. Nothing overflows, and queries that no
+    part serves stay at zero and minus infinity.
     """
-    wide = jnp.promote_types(first.lse.dtype, jnp.float32)
-    one, two = first.lse.astype(wide), second.lse.astype(wide)
-    lse = jnp.logaddexp(one, two)
-    return BlockOut(first.out.astype(wide) * _share(one, lse) + second.out.astype(wide) * _share(two, lse), lse)
+
+    total: Float[Array, "B T H D"]
+    top: Float[Array, "B H T"]
+    mass: Float[Array, "B H T"]
+
+    @staticmethod
+    def nothing(q: Float[Array, "B T H D"]) -> "Running":
+        """The neutral element for these queries, in at least float32."""
+        wide = jnp.promote_types(q.dtype, jnp.float32)
+        batch, length, heads, _ = q.shape
+        shape = (batch, heads, length)
+        return Running(jnp.zeros(q.shape, wide), jnp.full(shape, -jnp.inf, wide), jnp.zeros(shape, wide))
+
+    def add(self, part: BlockOut) -> "Running":
+        """With the attention over further keys."""
+        top = jnp.maximum(self.top, part.lse.astype(self.top.dtype))
+        anchor = _finite(top)
+        fade, weight = jnp.exp(self.top - anchor), jnp.exp(part.lse - anchor)
+        total = self.total * _column(fade) + part.out.astype(self.total.dtype) * _column(weight)
+        return Running(total, top, self.mass * fade + weight)
+
+    def result(self) -> BlockOut:
+        """The attention over every key added."""
+        mass = jnp.where(self.mass == 0, 1, self.mass)
+        return BlockOut(self.total / _column(mass), self.top + jnp.log(mass))
+
+
+def merge(first: BlockOut, second: BlockOut) -> BlockOut:
+    """Attention over the union of two disjoint key sets, in at least float32."""
+    return Running.nothing(first.out).add(first).add(second).result()
 
 
 def merge_over(part: BlockOut, axis: str) -> BlockOut:
     """`merge` over all shards of a mesh axis, inside `shard_map`: one maximum and two sums on the wire."""
     top = jax.lax.pmax(part.lse, axis)
-    mass = jnp.exp(part.lse - jnp.where(jnp.isneginf(top), 0, top))
-    total = jax.lax.psum(mass, axis)
-    lse = jnp.where(total == 0, -jnp.inf, top + jnp.log(jnp.where(total == 0, 1, total)))
-    return BlockOut(jax.lax.psum(part.out * _share(part.lse, lse), axis), lse)
+    weight = jnp.exp(part.lse - _finite(top))
+    total = jax.lax.psum(part.out * _column(weight), axis)
+    return Running(total, top, jax.lax.psum(weight, axis)).result()
 
 
-def _share(part: Float[Array, "B H T"], whole: Float[Array, "B H T"]) -> Float[Array, "B T H 1"]:
-    """The fraction of the softmax mass `whole` that lies in `part`; 0 where there is no mass at all."""
-    weight = jnp.exp(part - jnp.where(jnp.isneginf(whole), 0, whole))
-    return weight.transpose(0, 2, 1)[..., None]
+def _finite(top: Float[Array, "B H T"]) -> Float[Array, "B H T"]:
+    """A stand-in of 0 where nothing is visible, so that exp(-inf - it) is 0 and not NaN."""
+    return jnp.where(jnp.isneginf(top), 0, top)
+
+
+def _column(stat: Float[Array, "B H T"]) -> Float[Array, "B T H 1"]:
+    return stat.transpose(0, 2, 1)[..., None]

@@ -1,0 +1,130 @@
+"""Ring attention: keys and values travel round the sequence axis, queries stay.
+
+Owns the ring schedule, forward and backward. N shards take N-1 hops for keys and values, in their storage
+dtype and with their own number of heads; each hop is issued before the compute that it overlaps. It knows no
+mask and no softmax: a block kernel computes each hop, and coordinates travel with the keys.
+Source: Ring Attention with Blockwise Transformers (arXiv:2310.01889).
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from lwm_core.attention import (
+    AbstractAttention,
+    AbstractBlockKernel,
+    AttentionSite,
+    BlockGrads,
+    BlockOut,
+    BlockwiseKernel,
+    Running,
+    Support,
+    TokenCoords,
+    Visibility,
+    require,
+)
+from lwm_core.layout import AbstractLayout, Zigzag
+from lwm_ring.spread import check_axis, kernel_support, spread, spread_support
+
+
+class RingAttention(AbstractAttention):
+    """Attention of a sequence spread over `axis`, exact, with memory for two blocks of keys per shard.
+
+    Takes and returns global arrays in the layout's order under the ambient mesh. A length that does not divide
+    is padded inside. With no mesh, or `axis` of size 1, the kernel alone computes it.
+
+    **Arguments:**
+
+    - `kernel`: computes each hop.
+    - `layout`: the order of tokens over shards; zigzag balances causal rows.
+    - `axis`: the mesh axis that the sequence lies on.
+    """
+
+    kernel: AbstractBlockKernel = eqx.field(default_factory=BlockwiseKernel)
+    layout: AbstractLayout = eqx.field(default_factory=Zigzag)
+    axis: str = eqx.field(static=True, default="sp")
+
+    def __check_init__(self):
+        check_axis(self, self.axis)
+
+    def supports(self, site: AttentionSite) -> Support:
+        shards = site.mesh.get(self.axis, 1)
+        support = spread_support(site, self.axis)
+        return kernel_support(self.kernel, site, shards, shards) if support.ok else support
+
+    def __call__(
+        self,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        *,
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> Float[Array, "B T H D"]:
+        site = AttentionSite.of(q, k, rule)
+        require(self, site)
+        schedule = Ring(self.kernel, self.axis)
+        return spread(schedule, self.kernel, self.axis, site, q, k, v, q_at, kv_at, rule)
+
+
+@dataclass(frozen=True)
+class Ring:
+    """A schedule (`lwm_core.attention.Schedule`): queries and keys both cut over `axis`."""
+
+    kernel: AbstractBlockKernel
+    axis: str
+
+    def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
+        def see(block) -> BlockOut:
+            key, value, at = block
+            return self.kernel.forward(q, key, value, q_at, at, rule)
+
+        def hop(carry, _):
+            block, seen = carry
+            coming = self._pass_on(block)
+            return (coming, seen.add(see(block))), None
+
+        start = (k, v, kv_at), Running.nothing(q)
+        (block, seen), _ = jax.lax.scan(hop, start, length=self._shards() - 1)
+        return seen.add(see(block)).result()
+
+    def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
+        """Gradients of keys travel with their keys, in the statistics' dtype, and make the last hop home.
+
+        Each hop adds to sums that travelled while it computed, so no transfer waits for a kernel.
+        """
+
+        def grads(block) -> BlockGrads:
+            key, value, at = block
+            return self.kernel.backward(q, key, value, q_at, at, rule, lse, delta, dout)
+
+        def hop(carry, block):
+            dq, travelled = carry
+            travelled = self._pass_on(travelled)
+            own = grads(block)
+            return dq + own.dq, (travelled[0] + own.dk, travelled[1] + own.dv)
+
+        def middle(carry, _):
+            block, sums = carry
+            coming = self._pass_on(block)
+            return (coming, hop(sums, block)), None
+
+        block = (k, v, kv_at)
+        coming = self._pass_on(block)
+        own = grads(block)
+        carry = coming, (own.dq, (own.dk, own.dv))
+        (block, sums), _ = jax.lax.scan(middle, carry, length=self._shards() - 2)
+        dq, travelled = hop(sums, block)
+        return BlockGrads(dq, *self._pass_on(travelled))
+
+    def _pass_on(self, block):
+        """What the previous shard held; every shard gives to the next."""
+        shards = self._shards()
+        to_next = [(r, (r + 1) % shards) for r in range(shards)]
+        return jax.tree.map(lambda x: jax.lax.ppermute(x, self.axis, to_next), block)
+
+    def _shards(self) -> int:
+        return jax.lax.axis_size(self.axis)

@@ -1,0 +1,106 @@
+"""Ulysses attention: shards trade slots for heads, compute whole rows of a few heads, and trade back.
+
+Owns that schedule. Cheap on the wire and indifferent to layout, but it cannot spread over more shards than
+there are key heads. Source: DeepSpeed Ulysses (arXiv:2309.14509).
+"""
+
+from dataclasses import dataclass
+
+import equinox as eqx
+import jax
+from jaxtyping import Array, Float
+
+from lwm_core.attention import (
+    AbstractAttention,
+    AbstractBlockKernel,
+    AttentionSite,
+    BlockGrads,
+    BlockOut,
+    BlockwiseKernel,
+    Support,
+    TokenCoords,
+    Visibility,
+    require,
+)
+from lwm_core.layout import AbstractLayout, Contiguous
+from lwm_core.mesh import HEADS
+from lwm_ring.spread import check_axis, is_decoding, kernel_support, spread, spread_support
+
+
+class UlyssesAttention(AbstractAttention):
+    """Attention of a sequence spread over `axis`, each shard holding whole rows of its share of the heads.
+
+    Needs key heads (per tp shard) that divide over `axis`.
+
+    **Arguments:** as `RingAttention`.
+    """
+
+    kernel: AbstractBlockKernel = eqx.field(default_factory=BlockwiseKernel)
+    layout: AbstractLayout = eqx.field(default_factory=Contiguous)
+    axis: str = eqx.field(static=True, default="sp")
+
+    def __check_init__(self):
+        check_axis(self, self.axis)
+
+    def supports(self, site: AttentionSite) -> Support:
+        shards = site.mesh.get(self.axis, 1)
+        support = spread_support(site, self.axis)
+        if not support.ok:
+            return support
+        if is_decoding(site):
+            return kernel_support(self.kernel, site, 1, shards)
+        groups = site.kv_heads // site.mesh.get(HEADS, 1)
+        if groups % shards:
+            return Support(
+                False,
+                f"{groups} key heads (per {HEADS} shard) do not divide over {self.axis}={shards}: use a smaller "
+                f"{self.axis}, or an attention that spreads any number of heads, such as 'ring' or 'all-gather'.",
+            )
+        part = site._replace(heads=site.heads // shards, kv_heads=site.kv_heads // shards)
+        return kernel_support(self.kernel, part, 1, 1)
+
+    def __call__(
+        self,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        *,
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> Float[Array, "B T H D"]:
+        site = AttentionSite.of(q, k, rule)
+        require(self, site)
+        schedule = Ulysses(self.kernel, self.axis)
+        return spread(schedule, self.kernel, self.axis, site, q, k, v, q_at, kv_at, rule)
+
+
+@dataclass(frozen=True)
+class Ulysses:
+    """A schedule (`lwm_core.attention.Schedule`): one all-to-all before and one after the kernel."""
+
+    kernel: AbstractBlockKernel
+    axis: str
+
+    def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
+        out, lse = self.kernel.forward(*map(self._to_heads, (q, k, v)), *self._whole(q_at, kv_at), rule)
+        return BlockOut(self._to_slots(out.astype(q.dtype)), self._trade(lse, 2, 1))
+
+    def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
+        stats = self._trade(lse, 1, 2), self._trade(delta, 1, 2)
+        inputs = map(self._to_heads, (q, k, v))
+        grads = self.kernel.backward(*inputs, *self._whole(q_at, kv_at), rule, *stats, self._to_heads(dout))
+        # Nothing is summed after the trade, so the final dtype may travel.
+        return BlockGrads(*(self._to_slots(g.astype(x.dtype)) for g, x in zip(grads, (q, k, v), strict=True)))
+
+    def _whole(self, *coords: TokenCoords):
+        return jax.tree.map(lambda x: jax.lax.all_gather(x, self.axis, axis=1, tiled=True), coords)
+
+    def _to_heads(self, x: Float[Array, "B t H D"]) -> Float[Array, "B T h D"]:
+        return self._trade(x, 2, 1)
+
+    def _to_slots(self, x: Float[Array, "B T h D"]) -> Float[Array, "B t H D"]:
+        return self._trade(x, 1, 2)
+
+    def _trade(self, x, split: int, join: int):
+        return jax.lax.all_to_all(x, self.axis, split_axis=split, concat_axis=join, tiled=True)
