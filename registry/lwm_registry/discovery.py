@@ -66,9 +66,9 @@ class Plugin:
 
 def discover(environment: Mapping[str, str] = os.environ) -> tuple[Plugin, ...]:
     """Every allowed plugin that is installed, in order of (distribution, entry point)."""
-    found = [e for e in importlib.metadata.entry_points(group=hookspecs.GROUP) if e.dist is not None]
-    found.sort(key=lambda e: (e.dist.name, e.name))
-    plugins = [load(e.name, e.dist.name, e.dist.version, e.load) for e in found if _allowed(e, environment)]
+    entries = importlib.metadata.entry_points(group=hookspecs.GROUP)
+    found = sorted(((e, e.dist) for e in entries if e.dist is not None), key=lambda pair: (pair[1].name, pair[0].name))
+    plugins = [load(e.name, d.name, d.version, e.load) for e, d in found if _allowed({e.name, d.name}, environment)]
     if environment.get("LWM_PLUGINS_STRICT") == "1":
         for record in (record for plugin in plugins for record in plugin.records()):
             if record.state == "broken":
@@ -76,14 +76,15 @@ def discover(environment: Mapping[str, str] = os.environ) -> tuple[Plugin, ...]:
     return tuple(plugins)
 
 
-def _allowed(entry: importlib.metadata.EntryPoint, environment: Mapping[str, str]) -> bool:
-    def named(variable: str) -> bool:
-        names = {name.strip() for name in environment[variable].split(",")}
-        return entry.name in names or (entry.dist is not None and entry.dist.name in names)
+def _allowed(names: set[str], environment: Mapping[str, str]) -> bool:
+    """Whether the lists let a plugin in that answers to these names."""
 
-    if "LWM_PLUGINS" in environment and not named("LWM_PLUGINS"):
+    def listed_in(variable: str) -> bool:
+        return bool(names & {name.strip() for name in environment[variable].split(",")})
+
+    if "LWM_PLUGINS" in environment and not listed_in("LWM_PLUGINS"):
         return False
-    return not ("LWM_PLUGINS_BLOCK" in environment and named("LWM_PLUGINS_BLOCK"))
+    return not ("LWM_PLUGINS_BLOCK" in environment and listed_in("LWM_PLUGINS_BLOCK"))
 
 
 def load(name: str, distribution: str, version: str, importer) -> Plugin:

@@ -61,15 +61,17 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     """
     table = Table(under)
     for key, value in over.items():
-        below = under.get(key)
-        if isinstance(below, str) and isinstance(value, Mapping):
-            below = {"use": below}  # `layout = "zigzag"` is short for a table
-        if isinstance(below, Mapping) and "use" in below and isinstance(value, str):
-            value = {"use": value}
-        both = isinstance(below, Mapping) and isinstance(value, Mapping)
-        table[key] = merged(below, value) if both else value
+        below = _as_table(under.get(key)) if isinstance(value, Mapping) else under.get(key)
+        if isinstance(below, Mapping) and "use" in below:
+            value = _as_table(value)
+        table[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     inherited = frozenset(getattr(under, "inherited", ()))
     if "use" in over and over["use"] != under.get("use", over["use"]):
         inherited |= frozenset(under) - {"use"}
     table.inherited = inherited - frozenset(over)
     return table
+
+
+def _as_table(value: Any) -> Any:
+    """`"zigzag"` as `{"use": "zigzag"}`, which it is short for; anything else as it is."""
+    return {"use": value} if isinstance(value, str) else value

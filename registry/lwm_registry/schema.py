@@ -8,7 +8,7 @@ import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -100,11 +100,13 @@ def arms_of(annotation: Any) -> tuple[Any, ...]:
 
 def spell(annotation: Any) -> str:
     """A type in a person's words: `int`, `tuple of int`, `one of 'a', 'b'`, `kernel`."""
-    arms = arms_of(annotation)
-    if len(arms) > 1:
-        return " or ".join(spell(arm) for arm in arms)
-    annotation, arguments = arms[0], typing.get_args(arms[0])
-    origin = typing.get_origin(annotation)
+    first, *others = arms_of(annotation)
+    if others:
+        return " or ".join(spell(arm) for arm in (first, *others))
+    return _spelled(first, typing.get_origin(first), typing.get_args(first))
+
+
+def _spelled(annotation: Any, origin: Any, arguments: Sequence[Any]) -> str:
     if annotation is None or annotation is type(None):
         return "none"
     if origin is typing.Literal:
