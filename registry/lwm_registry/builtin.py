@@ -178,6 +178,7 @@ def lwm_components() -> Iterable[Component]:
 def lwm_recipes() -> Iterable[Recipe]:
     yield _recipe("tiny-text", "A tiny Llama over bytes: two stages of a few steps; trains in seconds.")
     yield _recipe("tiny-world", "The same with a vision stage on pictures of squares; trains in seconds.")
+    yield _recipe("demo", "A small base extended from 256 to 2048 tokens, then pictures and clips.")
     yield _recipe("demo-base", "The demo's base model, from scratch: a book, copying and needles, context 256.")
 
 

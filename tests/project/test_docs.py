@@ -7,6 +7,7 @@ from pathlib import Path
 from lwm_registry import catalog, cli
 from lwm_registry.discovery import HOOKS
 from lwm_registry.kinds import KINDS
+from lwm_registry.recipes import TABLES
 
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,15 @@ def test_the_readme_names_every_command():
 def test_contributing_lists_every_hook_and_kind():
     for name in (*HOOKS, *KINDS):
         assert f"`{name}`" in CONTRIBUTING, name
+
+
+def test_the_page_on_recipes_lists_every_table_and_variable():
+    page = (ROOT / "docs" / "recipes.md").read_text("utf-8")
+    for name in TABLES:
+        assert f"`{name}`" in page, name
+    code = "".join(path.read_text("utf-8") for path in (ROOT / "registry").rglob("*.py"))
+    for name in set(re.findall(r"LWM_(?:PLUGINS|TRACEBACK)\w*", code)):
+        assert name in page, name
 
 
 def test_what_the_documents_call_is_there():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwm_core.attention.base import AbstractAttention, AttentionSite, Support
@@ -129,6 +129,7 @@ plain = st.fixed_dictionaries(
 )
 
 
+@settings(deadline=None)  # the first example imports
 @given(plain)
 def test_data_builds_a_part_that_turns_back_into_the_same_data(options):
     part = everything(**options)

@@ -62,7 +62,7 @@ def test_a_broken_plugin_is_shown_and_the_recovery_commands_still_work(lwm, inst
         assert code == 1
         assert any(f["check"] == "plugin bad" and f["state"] == "broken" for f in json.loads(out))
         code, _, err = lwm("describe", "no-such-part")
-        assert code == 2 and "no part and no recipe" in err
+        assert code == 2 and "no part, kind or recipe" in err
     finally:
         catalog.cache_clear()
 
@@ -78,7 +78,7 @@ def test_every_help_has_an_example(lwm, command):
     "words, said",
     [
         (("plugins", "atention"), ("no kind 'atention'", "Did you mean 'attention'?")),
-        (("describe", "lama"), ("no part and no recipe 'lama'", "Did you mean 'llama'?", "tiny-text")),
+        (("describe", "lama"), ("no part, kind or recipe 'lama'", "Did you mean 'llama'?", "tiny-text")),
         (("describe", "rotary", "--kind", "layout"), ("no layout 'rotary'", "contiguous")),
         (("train", "tiny-txt", "--out", "OUT"), ("no recipe 'tiny-txt'", "Did you mean 'tiny-text'?")),
         (("train", "nowhere.toml", "--out", "OUT"), ("no recipe file 'nowhere.toml'",)),

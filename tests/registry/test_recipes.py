@@ -114,5 +114,12 @@ def test_unknown_override_is_an_unknown_table():
         read({}, catalog(), {"attenton.use": "ring"})
 
 
+def test_every_shipped_recipe_can_be_read_and_says_what_it_does():
+    recipes = [recipe.name for _, recipe in catalog().recipes()]
+    assert {"tiny-text", "tiny-world"} <= set(recipes)
+    for name in recipes:
+        assert read(name, catalog())["summary"], name
+
+
 def test_every_table_says_what_it_is():
     assert all(TABLES.values())

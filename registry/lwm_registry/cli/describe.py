@@ -4,6 +4,7 @@ Owns what is said and how; the facts come from the catalog and from the classes 
 """
 
 import inspect
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -41,32 +42,34 @@ def describe(
     if name in KINDS and kind is None:
         _kind(name, as_json)
         return
-    records = _records(name, kind)
-    if records:
-        _part(records[0], as_json)
-    elif kind is None:
+    kinds = [k for k in ([kind] if kind else KINDS) if catalog().named(k, name)]
+    if kind is None and _is_recipe(name):
+        if kinds:
+            print(f"lwm: {name!r} is also a part: add --kind with one of {listed(kinds)}.", file=sys.stderr)
         _recipe(name, as_json)
     else:
-        catalog().find(kind, name)
+        _part(catalog().find(_only(name, kinds, kind), name), as_json)
 
 
-def _records(name: str, kind: str | None) -> list[Record]:
-    """The one part of this name, or none; raises when several kinds have it, or it clashes."""
-    kinds = [k for k in ([kind] if kind else KINDS) if catalog().named(k, name)]
-    recipes = [r.name for _, r in catalog().recipes()]
+def _is_recipe(name: str) -> bool:
+    recipes = [recipe.name for _, recipe in catalog().recipes()]
+    return name.rpartition(":")[2] in recipes or name.endswith((".toml", ".json"))
+
+
+def _only(name: str, kinds: list[str], asked: str | None) -> str:
+    """The one kind that has a part of this name, or the kind that was asked for."""
+    if asked is not None:
+        return asked
     if len(kinds) > 1:
         raise RegistryError(f"{name!r} is of several kinds: add --kind with one of {listed(kinds)}.")
-    if not kinds and kind is None and not _is_recipe(name, recipes):
-        parts = {r.name for r in catalog().list() if r.state == "ok"}
+    if not kinds:
+        parts = [record.name for record in catalog().list() if record.state == "ok"]
+        recipes = [recipe.name for _, recipe in catalog().recipes()]
         raise UnknownName(
-            f"There is no part and no recipe {name!r}.{did_you_mean(name, [*parts, *recipes])} "
+            f"There is no part, kind or recipe {name!r}.{did_you_mean(name, [*parts, *recipes, *KINDS])} "
             f"`lwm plugins` lists the parts; the recipes are {listed(recipes)}."
         )
-    return [catalog().find(kinds[0], name)] if kinds else []
-
-
-def _is_recipe(name: str, recipes: list[str]) -> bool:
-    return name.rpartition(":")[2] in recipes or name.endswith((".toml", ".json"))
+    return kinds[0]
 
 
 def _overview(as_json: bool) -> None:
