@@ -111,18 +111,11 @@ class Pipeline:
         return Subject(self.model, self.tokenizer, self.vocabulary)
 
     def save(self, root: str | Path) -> Path:
-        """Writes the weights alone as a checkpoint under `root`, to start other runs from; returns its path."""
-        manifest = Manifest(
-            0,
-            "",
-            0,
-            self.model.rope.theta,
-            self.vocabulary.data(),
-            None,
-            self.recipe,
-            self.plugins,
-            self.fingerprint,
-        )
+        """Writes the weights alone as a checkpoint under `root`, for other recipes to start from; returns its path.
+
+        It holds no recipe and no path, so it can be given away.
+        """
+        manifest = Manifest(0, "", 0, self.model.rope.theta, self.vocabulary.data(), plugins=self.plugins)
         trees = {"model": jax.device_get(eqx.filter(self.model, eqx.is_array))}
         return self.checkpoint.save(Path(root), trees, manifest)
 
