@@ -19,6 +19,14 @@ def main() -> int:
     os.environ["LWM_CONFORMANCE"] = sys.argv[1]
     import pytest
 
+    from lwm_registry.errors import RegistryError
+    from lwm_registry.testing import records_of
+
+    try:
+        records_of(None if sys.argv[1] == "all" else sys.argv[1])
+    except RegistryError as error:
+        print(f"lwm_registry.conformance: {error}", file=sys.stderr)
+        return 2
     tests = Path(__file__).with_name("test_components.py")
     return int(pytest.main([str(tests), "-c", os.devnull, "-p", "no:cacheprovider", *sys.argv[2:]]))
 
