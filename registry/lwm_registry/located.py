@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwm_registry.errors import RegistryError
+
 
 class Located(str):
     """Text from a recipe, with the folder that relative paths in it start from."""
@@ -61,15 +63,33 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     """
     table = Table(under)
     for key, value in over.items():
-        below = _as_table(under.get(key)) if isinstance(value, Mapping) else under.get(key)
-        if isinstance(below, Mapping) and "use" in below:
-            value = _as_table(value)
-        table[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        table[key] = _laid(under.get(key), value, key)
     inherited = frozenset(getattr(under, "inherited", ()))
     if "use" in over and over["use"] != under.get("use", over["use"]):
         inherited |= frozenset(under) - {"use"}
     table.inherited = inherited - frozenset(over)
     return table
+
+
+def _laid(below: Any, value: Any, key: str) -> Any:
+    """One entry with another on top."""
+    if isinstance(below, list) and isinstance(value, Mapping) and value and all(k.isdigit() for k in value):
+        return _laid_in_list(below, value, key)
+    if isinstance(value, Mapping):
+        below = _as_table(below)
+    if isinstance(below, Mapping) and "use" in below:
+        value = _as_table(value)
+    return merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+
+
+def _laid_in_list(below: list[Any], items: Mapping[str, Any], key: str) -> list[Any]:
+    """`stages.0.steps = 9` reaches into a list; places count from 0."""
+    laid = list(below)
+    for place, value in items.items():
+        if int(place) >= len(laid):
+            raise RegistryError(f"{key}.{place}: {key} has {len(laid)} entries; they count from 0.")
+        laid[int(place)] = _laid(laid[int(place)], value, f"{key}.{place}")
+    return laid
 
 
 def _as_table(value: Any) -> Any:

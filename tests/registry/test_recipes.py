@@ -54,6 +54,14 @@ def test_overrides_meet_short_and_long_tables():
     assert tables["attention"].inherited == {"layout"}
 
 
+def test_an_override_reaches_into_a_list():
+    recipe = {"curriculum": {"use": "staged", "stages": [{"steps": 1}, {"steps": 2, "rows": 3}]}}
+    tables = read(recipe, catalog(), {"curriculum.stages.1.steps": 9, "curriculum.stages.0.rows": 4})
+    assert bare(tables)["curriculum"]["stages"] == [{"steps": 1, "rows": 4}, {"steps": 9, "rows": 3}]
+    with pytest.raises(RegistryError, match=r"stages\.2: stages has 2 entries"):
+        read(recipe, catalog(), {"curriculum.stages.2.steps": 9})
+
+
 @pytest.mark.parametrize(
     "given, words",
     [
