@@ -1,1 +1,1 @@
-"""Plugin lwm_pallas."""
+"""Block kernels in Pallas."""

@@ -49,11 +49,11 @@ def test_dense_conforms():
 
 
 def test_blockwise_conforms():
-    check_kernel(BlockwiseKernel(block_q=16, block_k=8))
+    check_kernel(BlockwiseKernel(block_q=16, block_k=16))
 
 
 def test_local_conforms():
-    check_attention(LocalAttention(BlockwiseKernel(block_q=8, block_k=16)))
+    check_attention(LocalAttention(BlockwiseKernel(block_q=16, block_k=16)))
 
 
 def test_blockwise_keeps_float64():
