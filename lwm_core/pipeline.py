@@ -133,14 +133,13 @@ class Pipeline:
         return Renderer(vocabulary, self.tokenizer, begin="text.bos", end="text.eos")
 
     def _ran(self, out: Path, until: str | None, *, resume: bool) -> "Pipeline":
-        for part in ("curriculum", "packer"):
-            if getattr(self, part) is None:
-                raise ValueError(f"This pipeline cannot train: it has no {part}.")
         run(self, out, until=until, resume=resume)
         return replace(self, weights=out / "checkpoints")
 
     @property
     def _checkpoint(self) -> Path:
+        if self.weights is None:
+            raise CheckpointError("This pipeline has no weights on disk: train it, or give it `weights`.")
         path = Path(self.weights)
         found = path if (path / "manifest.json").exists() else self.checkpoint.latest(path)
         if found is None:

@@ -32,7 +32,11 @@ class AbstractSequenceModel(eqx.Module):
 
     attention: AbstractVar[AbstractAttention]
     rope: AbstractVar[AbstractRope]
-    vocab_size: AbstractVar[int]
+
+    @property
+    @abc.abstractmethod
+    def vocab_size(self) -> int:
+        """How many ids there are."""
 
     @abc.abstractmethod
     def hidden(

@@ -42,7 +42,7 @@ class Block(eqx.Module):
     ) -> tuple[Float[Array, "B T E"], LayerCache | None]:
         """The block's output, and the layer's cache with these tokens appended."""
         q, k, v = self._project(self.attention_norm(x), rope, at)
-        if cache is not None:
+        if cache is not None and used is not None:
             cache = append(cache, k, v, used)
             k, v = cache.k.astype(q.dtype), cache.v.astype(q.dtype)
         seen = attention(q, k, v, q_at=at, kv_at=kv_at, rule=rule)

@@ -59,6 +59,8 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     if (found is not None) != resume:
         wrong = f"{out} already holds a run: resume it, or" if found else f"{out} holds no checkpoint to resume:"
         raise CheckpointError(f"{wrong} give another directory.")
+    if pipeline.curriculum is None or pipeline.packer is None:
+        raise ValueError("This pipeline cannot train: it needs a curriculum and a packer.")
     stages = pipeline.curriculum.stages
     names = [stage.name for stage in stages]
     if until is not None and until not in names:
@@ -109,6 +111,7 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
         with _stream(pipeline, stage, vocabulary, place) as stream:
+            after, here = state, place
             for after, here in _steps(pipeline, stage, stream, step, state, place, mesh):
                 every = pipeline.save_every
                 if here.stage_step == stage.steps or (every and here.stage_step % every == 0):

@@ -51,7 +51,7 @@ def make_step(
         scale = 1 / jnp.maximum(loss.denominator, jnp.finfo(jnp.float32).tiny)
         grads = jax.tree.map(lambda g: g * scale, grads)
         updates, moments = optimizer.update(grads, state.moments, weights)
-        weights = optax.apply_updates(weights, updates)
+        weights = eqx.apply_updates(weights, updates)
         metrics = {"loss": loss.total * scale, "gradient_norm": optax.tree.norm(grads)}
         metrics |= {"update_norm": optax.tree.norm(updates), "parameter_norm": optax.tree.norm(weights)}
         for name, (total, count) in loss.parts.items():

@@ -9,13 +9,19 @@ import os
 import resource
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from lwm_core.curriculum import Stage
 from lwm_registry.demo import figures, page, world
 from lwm_registry.demo.facts import machine, stage_facts
 from lwm_registry.pipelines import compose
 from lwm_registry.runs import load
+
+
+if TYPE_CHECKING:
+    from lwm_core.pipeline import Pipeline
 
 
 def run(out: Path, recipe: str = "demo") -> dict[str, Any]:
@@ -26,17 +32,19 @@ def run(out: Path, recipe: str = "demo") -> dict[str, Any]:
     """
     began = time.time()
     base = compose(recipe)
+    if base.curriculum is None:
+        raise ValueError(f"Recipe {recipe!r} has no [curriculum]: the demo needs text stages, then vision stages.")
     stages = base.curriculum.stages
     text = [stage for stage in stages if stage.modalities == ("text",)]
+    vision = stages[len(text) :]
     _say(f"base model: {world.parameters(base.model):,} parameters, theta {base.model.rope.theta:g}; measuring it")
     before = base.evaluate()
-    report: dict[str, Any] = {"recipe": recipe} | _measured(before, "before")
-    for stage in stages:
-        trained = base.train(out, until=stage.name) if stage is stages[0] else _resumed(out, stage.name)
-        if stage is text[-1]:
-            _say("measuring the extended model")
-            after = trained.evaluate()
-            report |= _measured(after, "after") | {"continuation": world.continuation(trained)}
+    extended = _through(base, out, text)
+    _say("measuring the extended model")
+    after = extended.evaluate()
+    report: dict[str, Any] = {"recipe": recipe} | _measured(before, "before") | _measured(after, "after")
+    report["continuation"] = world.continuation(extended)
+    _through(base, out, vision)
     _say("generating a picture and a clip")
     final = load(out)
     report |= world.generate(final, out)
@@ -55,8 +63,13 @@ def run(out: Path, recipe: str = "demo") -> dict[str, Any]:
     return report
 
 
-def _resumed(out: Path, until: str):
-    return load(out).resume(out, until=until)
+def _through(base: "Pipeline", out: Path, stages: Sequence[Stage]) -> "Pipeline":
+    """The pipeline after these stages, each begun from what the one before it left on disk."""
+    trained = base
+    for stage in stages:
+        begun = (out / "checkpoints").exists()
+        trained = load(out).resume(out, until=stage.name) if begun else base.train(out, until=stage.name)
+    return trained
 
 
 def _measured(evaluations, when: str) -> dict[str, Any]:

@@ -51,19 +51,22 @@ def generate(pipeline: "Pipeline", out: Path) -> dict[str, Any]:
 
 
 def _shown(pipeline: "Pipeline", out: Path, name: str, source: str, frames: int) -> dict[str, Any]:
+    vision = pipeline.vision
+    if vision is None:
+        raise ValueError("This recipe has no [vision]: the demo generates pictures and needs one.")
     document, prompt = _prompted(pipeline, source)
     codes = generate_frames(
         pipeline.model,
         prompt,
         vocabulary=pipeline.vocabulary,
-        codes_per_frame=pipeline.vision.codes_per_frame,
+        codes_per_frame=vision.codes_per_frame,
         frames=frames,
         sampler=pipeline.sampler,
         key=jax.random.key(pipeline.seed),
     )
-    real = ids_to_frames(_vision(document), pipeline.vision)[:frames]
+    real = ids_to_frames(_vision(document), vision)[:frames]
     file = f"{name}.png" if frames == 1 else f"{name}.gif"
-    made, kept = (np.asarray(pipeline.vision.decode(jax.numpy.asarray(c))) for c in (codes, real))
+    made, kept = (np.asarray(vision.decode(jax.numpy.asarray(c))) for c in (codes, real))
     write_frames(out / file, made, fps=FPS, scale=3)
     write_frames(out / f"tokenizer-{file}", kept, fps=FPS, scale=3)
     text = "".join(span.content for span in _before_vision(document) if isinstance(span.content, str))
@@ -78,7 +81,8 @@ def _prompted(pipeline: "Pipeline", source: str) -> tuple[Document, np.ndarray]:
     for index in range(len(documents)):
         document = documents[index]
         if spans := _before_vision(document):
-            return document, render(Document(spans, document.name)).tokens
+            sample = render(Document(spans, document.name))
+            return document, np.zeros(0, np.int32) if sample is None else sample.tokens
     raise ValueError(f"Source {source!r} has no document whose text comes before its vision.")
 
 
@@ -88,4 +92,4 @@ def _before_vision(document: Document) -> tuple:
 
 
 def _vision(document: Document) -> np.ndarray:
-    return next(span.content for span in document.spans if span.modality == "vision")
+    return next(np.asarray(span.content) for span in document.spans if span.modality == "vision")
