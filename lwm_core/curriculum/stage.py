@@ -24,7 +24,8 @@ class Stage:
     - `steps`, `learning_rate`, `min_learning_rate`, `warmup_steps`, `schedule` ("constant" | "cosine");
     - `mixture`: source name → share of the samples drawn; shares sum to 1;
     - `modalities`: what the vocabulary must hold when the stage starts; the model grows to it;
-    - `mesh`: (dp, fsdp, tp, sp), -1 for "whatever devices are left"; None runs on one device.
+    - `mesh`: (dp, fsdp, tp, sp), -1 for "whatever devices are left"; None runs on one device, a mesh smaller
+      than the machine on the first devices.
     """
 
     name: str

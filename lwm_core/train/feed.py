@@ -26,7 +26,7 @@ def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = No
     )
     targets, weights = np.zeros_like(tokens), np.zeros(loss.shape, np.float32)
     targets[:, :-1] = tokens[:, 1:]
-    weights[:, :-1] = loss[:, 1:] * (segment[:, 1:] == segment[:, :-1])
+    weights[:, :-1] = loss[:, 1:] * ((segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0))
     shards = 1 if mesh is None else mesh.shape["sp"]
     order = layout.permutation(tokens.shape[1], shards)
     place = _placement(mesh, len(rows))

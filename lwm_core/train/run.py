@@ -6,6 +6,7 @@ resumed run gives the same bits as one that was never stopped.
 
 import contextlib
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -173,7 +174,9 @@ def _mesh(stage: Stage) -> Iterator[Mesh | None]:
     if stage.mesh is None:
         yield None
         return
-    mesh = MeshSpec(*stage.mesh).make()
+    # A mesh smaller than the machine was asked for, so the first devices serve it.
+    size = math.prod(stage.mesh)
+    mesh = MeshSpec(*stage.mesh).make(jax.devices()[:size] if size > 0 else None)
     with jax.set_mesh(mesh):
         yield mesh
 

@@ -6,7 +6,9 @@ import tomllib
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from lwm_registry.errors import RegistryError, RunDiffers
 
@@ -31,6 +33,19 @@ def _typed(value: str) -> Any:
         return tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
         return value
+
+
+CpuDevices = Annotated[
+    int | None, typer.Option("--cpu-devices", help="Simulate this many devices where there is no accelerator.")
+]
+
+
+def simulate(devices: int | None) -> None:
+    """Splits the CPU into this many devices, before any is touched; accelerators stay as they are."""
+    if devices is not None:
+        import jax
+
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
 def opened(run: Path, overrides: Iterable[str]) -> "lwm_core.pipeline.Pipeline":

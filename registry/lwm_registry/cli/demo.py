@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from lwm_registry.cli.common import simulate
 from lwm_registry.errors import RegistryError
 
 
@@ -25,10 +26,7 @@ def demo(
 
     Example: lwm demo --out runs/demo
     """
-    import jax
-
-    # Before any device is touched: afterwards their number is fixed. Accelerators are not affected.
-    jax.config.update("jax_num_cpu_devices", SIMULATED_DEVICES)
+    simulate(SIMULATED_DEVICES)
     from lwm_registry.demo import run
 
     if (out / "recipe.json").exists():

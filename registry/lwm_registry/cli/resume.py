@@ -6,18 +6,20 @@ from typing import Annotated
 
 import typer
 
-from lwm_registry.cli.common import opened
+from lwm_registry.cli.common import CpuDevices, opened, simulate
 from lwm_registry.cli.problems import INTERRUPTED
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
+    cpu_devices: CpuDevices = None,
 ) -> None:
     """Go on from a run's newest checkpoint, bit for bit as if it had never stopped.
 
     Example: lwm resume runs/first
     """
+    simulate(cpu_devices)
     pipeline = opened(run, ())
     try:
         pipeline.resume(run, until=until)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lwm_registry.cli.common import overrides_of
+from lwm_registry.cli.common import CpuDevices, overrides_of, simulate
 from lwm_registry.cli.problems import INTERRUPTED
 
 
@@ -15,6 +15,7 @@ def train(
     out: Annotated[Path, typer.Option("--out", help="The run's folder.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
+    cpu_devices: CpuDevices = None,
 ) -> None:
     """Train through a recipe's stages into a folder; an override is a dotted key and a TOML value.
 
@@ -22,6 +23,7 @@ def train(
     """
     from lwm_registry.pipelines import compose
 
+    simulate(cpu_devices)
     pipeline = compose(recipe, overrides_of(overrides or ()))
     try:
         pipeline.train(out, until=until)

@@ -1,11 +1,12 @@
 """Targets are the next token of the same document, whatever the layout does to the order afterwards."""
 
+import jax
 import numpy as np
 import pytest
+from lwm_core.layout.zigzag import Zigzag
 
 from lwm_core.data import Row
 from lwm_core.layout import Contiguous
-from lwm_core.layout.zigzag import Zigzag
 from lwm_core.mesh import MeshSpec
 from lwm_core.train.feed import to_batch
 
@@ -28,7 +29,7 @@ def test_targets_stay_within_their_document():
 def test_a_layout_moves_tokens_with_their_targets():
     """Under zigzag every token keeps its own target, weight, position and segment."""
     plain = to_batch([a_row()], Contiguous())
-    mesh = MeshSpec(1, 1, 1, 4).make()
+    mesh = MeshSpec(1, 1, 1, 4).make(jax.devices()[:4])
     moved = to_batch([a_row()], Zigzag(), mesh)
     order = Zigzag().permutation(16, 4)
     assert order.tolist() != list(range(16))
@@ -40,4 +41,4 @@ def test_a_layout_moves_tokens_with_their_targets():
 
 def test_rows_that_do_not_divide_are_refused_by_name():
     with pytest.raises(ValueError, match=r"3 rows a step do not divide over dp × fsdp = 2"):
-        to_batch([a_row()] * 3, Contiguous(), MeshSpec(2, 1, 1, 1).make())
+        to_batch([a_row()] * 3, Contiguous(), MeshSpec(2, 1, 1, 1).make(jax.devices()[:2]))
