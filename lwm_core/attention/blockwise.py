@@ -57,29 +57,20 @@ class BlockwiseKernel(AbstractBlockKernel):
         visits = _Visits.over_keys(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)
         q_tiles, k_tiles, v_tiles = tiling.cut(q, tiling.q), tiling.cut(k, tiling.k), tiling.cut(v, tiling.k)
-        scale = q.shape[-1] ** -0.5
 
         def tile(n):
             stack, i = n // tiling.q.count, n % tiling.q.count
             row = tiling.row_tile(stack)
-            query = q_tiles[n].astype(wide) * scale
+            query = q_tiles[n].astype(wide) * q.shape[-1] ** -0.5
 
             def visit(j, carry, partial):
-                total, top, mass = carry
-                key, value = k_tiles[stack * tiling.k.count + j], v_tiles[stack * tiling.k.count + j]
-                scores = jnp.einsum("bgqd,bgkd->bgqk", query, key.astype(wide))
+                at = stack * tiling.k.count + j
+                scores = jnp.einsum("bgqd,bgkd->bgqk", query, k_tiles[at].astype(wide))
                 if partial:
                     scores = scene.hide(scores, row, i, j)
-                peak = jnp.maximum(top, scores.max(axis=-1, keepdims=True))
-                weights, fade = jnp.exp(scores - peak), jnp.exp(top - peak)
-                mass = mass * fade + weights.sum(axis=-1, keepdims=True)
-                return total * fade + jnp.einsum("bgqk,bgkd->bgqd", weights, value.astype(wide)), peak, mass
+                return carry.add(scores, v_tiles[at].astype(wide))
 
-            # A finite floor in place of -inf keeps exp(-inf - floor) at 0 where a row has seen nothing yet.
-            column = jnp.zeros((*query.shape[:-1], 1), wide)
-            start = jnp.zeros(query.shape, wide), column + jnp.finfo(wide).min / 2, column
-            total, top, mass = visits.run(row, i, visit, start)
-            return total / jnp.where(mass == 0, 1, mass), jnp.where(mass == 0, -jnp.inf, top + jnp.log(mass))
+            return visits.run(row, i, visit, _Softmax.start(query)).result()
 
         out, lse = jax.lax.map(tile, jnp.arange(tiling.stacks * tiling.q.count, dtype=jnp.int32))
         return BlockOut(tiling.join(out, tiling.q), tiling.join(lse, tiling.q)[..., 0].transpose(0, 2, 1))
@@ -100,13 +91,8 @@ class BlockwiseKernel(AbstractBlockKernel):
         scene = _Scene.of(tiling, q_at, kv_at, rule)
         visits = _Visits.over_queries(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)
-        q_tiles, k_tiles, v_tiles = tiling.cut(q, tiling.q), tiling.cut(k, tiling.k), tiling.cut(v, tiling.k)
-        do_tiles = tiling.cut(dout, tiling.q)
-        # Both orientations are stored: a transpose inside the loop would cost more than the GEMM it serves.
-        q_across, do_across = q_tiles.swapaxes(-1, -2), do_tiles.swapaxes(-1, -2)
-        # A row that sees nothing has lse -inf; +inf makes every weight exp(score - inf) = 0.
-        lse_tiles = tiling.cut(_column(jnp.where(jnp.isneginf(lse), jnp.inf, lse)), tiling.q, jnp.inf)
-        delta_tiles = tiling.cut(_column(delta), tiling.q)
+        queries = _Queries.of(tiling, q, dout, lse, delta)
+        k_tiles, v_tiles = tiling.cut(k, tiling.k), tiling.cut(v, tiling.k)
         scale = q.shape[-1] ** -0.5
 
         def tile(dq, n):
@@ -119,14 +105,14 @@ class BlockwiseKernel(AbstractBlockKernel):
             def visit(i, carry, partial):
                 dq, dk, dv = carry
                 at = stack * tiling.q.count + i
-                scores = jnp.einsum("bgqd,bgdk->bgqk", q_tiles[at].astype(wide), key_across)
+                query, query_across, dout, dout_across, lse, delta = queries.tile(at, wide)
+                scores = jnp.einsum("bgqd,bgdk->bgqk", query, key_across)
                 if partial:
                     scores = scene.hide(scores, row, i, j)
-                weights = jnp.exp(scores - lse_tiles[at])
-                dv += jnp.einsum("bgdq,bgqk->bgdk", do_across[at].astype(wide), weights)
-                dweights = jnp.einsum("bgqd,bgdk->bgqk", do_tiles[at].astype(wide), value_across)
-                dscores = weights * (dweights - delta_tiles[at])
-                dk += jnp.einsum("bgdq,bgqk->bgdk", q_across[at].astype(wide), dscores)
+                weights = jnp.exp(scores - lse)
+                dscores = weights * (jnp.einsum("bgqd,bgdk->bgqk", dout, value_across) - delta)
+                dv += jnp.einsum("bgdq,bgqk->bgdk", dout_across, weights)
+                dk += jnp.einsum("bgdq,bgqk->bgdk", query_across, dscores)
                 return dq.at[at].add(jnp.einsum("bgqk,bgkd->bgqd", dscores, key)), dk, dv
 
             zero = jnp.zeros(key_across.shape, wide)
@@ -134,8 +120,59 @@ class BlockwiseKernel(AbstractBlockKernel):
             return dq, (dk.swapaxes(-1, -2) * scale, dv.swapaxes(-1, -2))
 
         steps = jnp.arange(tiling.stacks * tiling.k.count, dtype=jnp.int32)
-        dq, (dk, dv) = jax.lax.scan(tile, jnp.zeros(q_tiles.shape, wide), steps)
+        dq, (dk, dv) = jax.lax.scan(tile, jnp.zeros(queries.q.shape, wide), steps)
         return BlockGrads(tiling.join(dq, tiling.q), tiling.join(dk, tiling.k), tiling.join(dv, tiling.k))
+
+
+class _Softmax(NamedTuple):
+    """The online softmax of one query tile: numerator, largest score so far, denominator."""
+
+    total: Float[Array, "rows heads M D"]
+    top: Float[Array, "rows heads M 1"]
+    mass: Float[Array, "rows heads M 1"]
+
+    @staticmethod
+    def start(query: Float[Array, "rows heads M D"]) -> "_Softmax":
+        # A finite floor in place of -inf keeps exp(-inf - floor) at 0 where a query has seen nothing yet.
+        column = jnp.zeros((*query.shape[:-1], 1), query.dtype)
+        return _Softmax(jnp.zeros_like(query), column + jnp.finfo(query.dtype).min / 2, column)
+
+    def add(self, scores: Float[Array, "rows heads M b"], value: Float[Array, "rows heads b D"]) -> "_Softmax":
+        top = jnp.maximum(self.top, scores.max(axis=-1, keepdims=True))
+        weights, fade = jnp.exp(scores - top), jnp.exp(self.top - top)
+        total = self.total * fade + jnp.einsum("bgqk,bgkd->bgqd", weights, value)
+        return _Softmax(total, top, self.mass * fade + weights.sum(axis=-1, keepdims=True))
+
+    def result(self) -> tuple[Array, Array]:
+        empty = self.mass == 0
+        mass = jnp.where(empty, 1, self.mass)
+        return self.total / mass, jnp.where(empty, -jnp.inf, self.top + jnp.log(mass))
+
+
+class _Queries(NamedTuple):
+    """What the backward pass reads of each query tile.
+
+    q and dout are stored in both orientations: a transpose inside the loop would cost more than its GEMM.
+    """
+
+    q: Float[Array, "N rows heads M D"]
+    q_across: Float[Array, "N rows heads D M"]
+    dout: Float[Array, "N rows heads M D"]
+    dout_across: Float[Array, "N rows heads D M"]
+    lse: Float[Array, "N rows heads M 1"]
+    delta: Float[Array, "N rows heads M 1"]
+
+    @staticmethod
+    def of(tiling: Tiling, q: Array, dout: Array, lse: Array, delta: Array) -> "_Queries":
+        q, dout = tiling.cut(q, tiling.q), tiling.cut(dout, tiling.q)
+        # A query that sees nothing has lse -inf; +inf makes each of its weights exp(score - inf) = 0.
+        lse = jnp.where(jnp.isneginf(lse), jnp.inf, lse)
+        columns = [x.transpose(0, 2, 1)[..., None] for x in (lse, delta)]
+        stats = tiling.cut(columns[0], tiling.q, jnp.inf), tiling.cut(columns[1], tiling.q)
+        return _Queries(q, q.swapaxes(-1, -2), dout, dout.swapaxes(-1, -2), *stats)
+
+    def tile(self, at, wide) -> tuple[Array, ...]:
+        return tuple(x[at].astype(wide) for x in self)
 
 
 class _Scene(NamedTuple):
@@ -191,7 +228,3 @@ class _Visits(NamedTuple):
         order, plain = self.order[row, outer], self.plain[row, outer]
         carry = jax.lax.fori_loop(0, plain, lambda t, c: visit(order[t], c, False), start)
         return jax.lax.fori_loop(plain, self.visible[row, outer], lambda t, c: visit(order[t], c, True), carry)
-
-
-def _column(stat: Float[Array, "B H T"]) -> Float[Array, "B T H 1"]:
-    return stat.transpose(0, 2, 1)[..., None]

@@ -15,7 +15,7 @@ from lwm_core.attention.coords import TokenCoords
 # Scores held by one tile, a few megabytes: measured best on CPUs between 2**18 and 2**21.
 _TILE_SCORES = 2**20
 # Short rows are cut into up to four blocks of at least this length, so that causal order has blocks to skip.
-_SHORTEST = 128
+_SHORTEST = 64
 
 
 class Blocks(NamedTuple):
@@ -27,8 +27,10 @@ class Blocks(NamedTuple):
 
     @staticmethod
     def of(length: int, limit: int) -> "Blocks":
-        """Equal blocks of at most `limit` tokens (rounded up to a multiple of 8)."""
+        """Equal blocks of at most `limit` tokens (rounded up to a multiple of 8), an even number of them, so that
+        no block straddles the two halves of a zigzag shard."""
         count = max(-(-length // limit), min(4, length // _SHORTEST), 1)
+        count += count % 2 if count > 1 else 0
         size = -(-length // count)
         if count > 1:
             size += -size % 8
