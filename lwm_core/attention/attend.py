@@ -57,7 +57,7 @@ def _differentiable(schedule: Schedule, placement: Placement, rule: Visibility):
 
     @jax.custom_vjp
     def function(q, k, v, q_at, kv_at):
-        return forward(q, k, v, q_at, kv_at).out.astype(q.dtype)
+        return forward(q, k, v, q_at, kv_at)[0].astype(q.dtype)
 
     def ahead(q, k, v, q_at, kv_at):
         out, lse = forward(q, k, v, q_at, kv_at)
@@ -76,13 +76,13 @@ def _differentiable(schedule: Schedule, placement: Placement, rule: Visibility):
 
 
 def _placed(schedule: Schedule, placement: Placement, rule: Visibility):
-    """The schedule's two functions on global arrays, the static rule bound."""
+    """The schedule's two functions on global arrays, the static rule bound, results as plain tuples."""
 
     def forward(q, k, v, q_at, kv_at):
-        return schedule.forward(q, k, v, q_at, kv_at, rule)
+        return tuple(schedule.forward(q, k, v, q_at, kv_at, rule))
 
     def backward(q, k, v, q_at, kv_at, lse, delta, dout):
-        return schedule.backward(q, k, v, q_at, kv_at, rule, lse, delta, dout)
+        return tuple(schedule.backward(q, k, v, q_at, kv_at, rule, lse, delta, dout))
 
     if placement.alone:
         return forward, backward
@@ -90,6 +90,6 @@ def _placed(schedule: Schedule, placement: Placement, rule: Visibility):
     stat = placement.stat_spec()
     inputs = queries, keys, keys, placement.spec(placement.q_axis), placement.spec(placement.kv_axis)
     return (
-        placement.run(forward, inputs, BlockOut(queries, stat)),
-        placement.run(backward, (*inputs, stat, stat, queries), BlockGrads(queries, keys, keys)),
+        placement.run(forward, inputs, (queries, stat)),
+        placement.run(backward, (*inputs, stat, stat, queries), (queries, keys, keys)),
     )

@@ -33,7 +33,7 @@ class Placement(NamedTuple):
         rows = 1
         for name in BATCH:
             rows *= self.sizes.get(name, 1)
-        return rows, self.sizes.get(axis, 1)
+        return rows, self.sizes.get(axis, 1) if axis else 1
 
     def spec(self, axis: str | None, *, heads: bool = False) -> PartitionSpec:
         """Spec of "B T" coordinates, or of "B T H D" arrays, whose slots lie on `axis`."""

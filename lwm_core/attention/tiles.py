@@ -4,7 +4,7 @@ Owns the arithmetic of tiles (block lengths, how many rows and key heads one til
 "B T H D" arrays and stacks of tiles. It computes nothing; `blockwise` does.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Shaped
@@ -18,7 +18,8 @@ _TILE_SCORES = 2**20
 _SHORTEST = 64
 
 
-class Blocks(NamedTuple):
+@dataclass(frozen=True)
+class Blocks:
     """One axis cut into `count` blocks of `size` tokens; the last may reach past `length`."""
 
     length: int
@@ -37,7 +38,8 @@ class Blocks(NamedTuple):
         return Blocks(length, size, -(-length // size))
 
 
-class Tiling(NamedTuple):
+@dataclass(frozen=True)
+class Tiling:
     """A call of `batch` rows, `groups` key heads and `ratio` query heads per key head.
 
     One tile is `rows` rows times `heads` key heads times one query block times one key block. Stacks of tiles

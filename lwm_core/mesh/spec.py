@@ -51,7 +51,7 @@ class MeshSpec:
             )
         return sizes
 
-    def make(self, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    def make(self, devices: Sequence | None = None) -> Mesh:
         """A mesh over these devices (all by default), sp fastest so that ring neighbours are near.
 
         Use it as `with jax.set_mesh(spec.make()): ...`.

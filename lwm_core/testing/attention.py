@@ -69,7 +69,7 @@ def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ..
     served, refusals = 0, []
     for case in cases:
         inputs = inputs_of(case)
-        site = AttentionSite.of(*(jnp.asarray(x) for x in inputs[:2]), case.rule)
+        site = AttentionSite.of(inputs.q, inputs.k, case.rule)
         support = attention.supports(site)
         if not support.ok:
             assert support.reason.strip(), f"{case.name}: a refusal must say why in a sentence."
@@ -120,7 +120,7 @@ def inputs_of(case: AttentionCase, seed: int = 0, batch: int = 2, dim: int = 8) 
     keys, dtype = case.keys or case.length, jnp.dtype(case.dtype)
     heads, groups = case.heads
     shapes = [(batch, case.length, heads, dim), *[(batch, keys, groups, dim)] * 2, (batch, case.length, heads, dim)]
-    arrays = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+    q, k, v, dout = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     rows = [packed_row(rng, keys, case.documents, case.tail) for _ in range(batch)]
     position, segment = (np.stack(parts).astype(np.int32) for parts in zip(*rows, strict=True))
     if case.dead:
@@ -129,7 +129,7 @@ def inputs_of(case: AttentionCase, seed: int = 0, batch: int = 2, dim: int = 8) 
         order = rng.permutation(keys)
         position, segment = position[:, order], segment[:, order]
     live = slice(keys - case.tail - case.length, keys - case.tail) if case.keys else slice(None)
-    return Inputs(*arrays, (position[:, live], segment[:, live]), (position, segment))
+    return Inputs(q, k, v, dout, (position[:, live], segment[:, live]), (position, segment))
 
 
 def packed_row(rng: np.random.Generator, length: int, documents: int, tail: int) -> tuple[np.ndarray, np.ndarray]:

@@ -31,7 +31,7 @@ def check_kernel(kernel: AbstractBlockKernel, cases: tuple[AttentionCase, ...] =
     served, refusals = 0, []
     for case in cases:
         inputs = inputs_of(case)
-        site = AttentionSite.of(*(jnp.asarray(x) for x in inputs[:2]), case.rule)._replace(mesh={})
+        site = AttentionSite.of(inputs.q, inputs.k, case.rule)._replace(mesh={})
         support = kernel.supports(site)
         if not support.ok:
             assert support.reason.strip(), f"{case.name}: a refusal must say why in a sentence."

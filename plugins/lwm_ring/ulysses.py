@@ -83,17 +83,20 @@ class Ulysses:
     axis: str
 
     def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
-        out, lse = self.kernel.forward(*map(self._to_heads, (q, k, v)), *self._whole(q_at, kv_at), rule)
+        q_at, kv_at = self._whole((q_at, kv_at))
+        heads = self._to_heads
+        out, lse = self.kernel.forward(heads(q), heads(k), heads(v), q_at, kv_at, rule)
         return BlockOut(self._to_slots(out.astype(q.dtype)), self._trade(lse, 2, 1))
 
     def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
-        stats = self._trade(lse, 1, 2), self._trade(delta, 1, 2)
-        inputs = map(self._to_heads, (q, k, v))
-        grads = self.kernel.backward(*inputs, *self._whole(q_at, kv_at), rule, *stats, self._to_heads(dout))
+        q_at, kv_at = self._whole((q_at, kv_at))
+        lse, delta = self._trade(lse, 1, 2), self._trade(delta, 1, 2)
+        heads, slots = self._to_heads, self._to_slots
+        dq, dk, dv = self.kernel.backward(heads(q), heads(k), heads(v), q_at, kv_at, rule, lse, delta, heads(dout))
         # Nothing is summed after the trade, so the final dtype may travel.
-        return BlockGrads(*(self._to_slots(g.astype(x.dtype)) for g, x in zip(grads, (q, k, v), strict=True)))
+        return BlockGrads(slots(dq.astype(q.dtype)), slots(dk.astype(k.dtype)), slots(dv.astype(v.dtype)))
 
-    def _whole(self, *coords: TokenCoords):
+    def _whole(self, coords: tuple[TokenCoords, TokenCoords]) -> tuple[TokenCoords, TokenCoords]:
         return jax.tree.map(lambda x: jax.lax.all_gather(x, self.axis, axis=1, tiled=True), coords)
 
     def _to_heads(self, x: Float[Array, "B t H D"]) -> Float[Array, "B T h D"]:
