@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray
 
 from lwm_core.attention.base import AbstractAttention
-from lwm_core.attention.dense import DenseAttention
+from lwm_core.attention.local import LocalAttention
 from lwm_core.model.base import AbstractModelFamily
 from lwm_core.model.block import init_block
 from lwm_core.model.norm import RMSNorm
@@ -30,7 +30,7 @@ class TransformerFamily(AbstractModelFamily):
     - `dtype`: of activations; `remat`, `ffn_chunk`: memory for time.
     """
 
-    attention: AbstractAttention = eqx.field(default_factory=DenseAttention)
+    attention: AbstractAttention = eqx.field(default_factory=LocalAttention)
     rope: AbstractRope = eqx.field(default_factory=Rotary)
     vocab_size: int = eqx.field(static=True, default=32_000)
     width: int = eqx.field(static=True, default=128)

@@ -9,7 +9,7 @@ from typing import Literal
 import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
-from lwm_core.attention import AbstractAttention, DenseAttention
+from lwm_core.attention import AbstractAttention, LocalAttention
 from lwm_core.model import AbstractModelFamily, AbstractRope, Rotary, Transformer, TransformerFamily
 from lwm_llama.sizes import SIZES, Size
 
@@ -23,7 +23,7 @@ class LlamaFamily(AbstractModelFamily):
     - the rest as in `TransformerFamily`.
     """
 
-    attention: AbstractAttention = eqx.field(default_factory=DenseAttention)
+    attention: AbstractAttention = eqx.field(default_factory=LocalAttention)
     rope: AbstractRope = eqx.field(default_factory=Rotary)
     vocab_size: int = eqx.field(static=True, default=32_000)
     size: str = eqx.field(static=True, default="debug")
