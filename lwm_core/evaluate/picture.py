@@ -25,7 +25,6 @@ def draw_by_position(path: Path, panels: Mapping[str, Evaluation]) -> Path:
     for name, evaluation in panels.items():
         middle = [(record["from"] + record["to"]) / 2 for record in evaluation.records]
         axis.plot(middle, [record["perplexity"] for record in evaluation.records], marker="o", label=name)
-    axis.set_yscale("log")
     axis.set_xlabel("position in the context (tokens)")
     axis.set_ylabel("perplexity, held-out text")
     axis.legend()

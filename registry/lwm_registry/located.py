@@ -24,7 +24,10 @@ class Located(str):
     @property
     def path(self) -> Path:
         """The text as a path; `~` is the home folder."""
-        return self.base / Path(self).expanduser()
+        return self.base / Path(str(self)).expanduser()
+
+    def __getnewargs__(self) -> tuple[str, Path]:
+        return str(self), self.base
 
 
 class Table(dict):

@@ -144,7 +144,7 @@ def test_describe_a_part_and_a_recipe(lwm):
     options = {option["name"]: option for option in part["options"]}
     assert code == 0 and part["kind"] == "model"
     assert options["size"] == {"name": "size", "type": "text", "required": False, "default": "debug"}
-    assert options["attention"]["default"]["use"] == "dense"
+    assert options["attention"]["default"]["use"] == "local"
     code, out, _ = lwm("describe", "tiny-text", "--json")
     recipe = json.loads(out)
     short, long = recipe["stages"]

@@ -1,11 +1,15 @@
 """Recipe text: names and files, what extends what, overrides, and the places that paths start from."""
 
+import copy
+import pickle
+from pathlib import Path
+
 import pytest
 
 from lwm_registry import Catalog, Recipe, catalog
 from lwm_registry.discovery import Plugin
 from lwm_registry.errors import NameClash, RegistryError, UnknownName
-from lwm_registry.located import bare
+from lwm_registry.located import Located, bare
 from lwm_registry.recipes import TABLES, nested, read
 
 
@@ -131,3 +135,9 @@ def test_every_shipped_recipe_can_be_read_and_says_what_it_does():
 
 def test_every_table_says_what_it_is():
     assert all(TABLES.values())
+
+
+def test_a_located_text_keeps_its_place_when_copied_or_sent_to_a_worker():
+    text = Located("a.txt", Path("/deep"))
+    for again in (copy.deepcopy(text), pickle.loads(pickle.dumps(text))):
+        assert (again, again.path) == ("a.txt", Path("/deep/a.txt"))

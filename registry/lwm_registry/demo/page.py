@@ -10,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 
+CREDITS = (
+    "Text: Moby-Dick, Herman Melville, public domain. Film frames: Big Buck Bunny, (c) 2008 Blender Foundation, "
+    "CC-BY 3.0; cut, scaled and encoded again, and generated from by the model."
+)
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222 }
 table { border-collapse: collapse; margin: .5rem 0 } td, th { padding: .2rem .7rem; border-bottom: 1px solid #ddd }
@@ -36,6 +40,7 @@ def write(path: Path, report: Mapping[str, Any], drawn: Mapping[str, Path]) -> N
         *(_made(path.parent, report[name], name) for name in ("image", "clip")),
         "<h2>Machine</h2>",
         f"<pre>{escape(_lines(report['machine']))}</pre>",
+        f"<p><small>{escape(CREDITS)}</small></p>",
     ]
     head = f"<!doctype html><meta charset='utf-8'><title>Demo report</title><style>{STYLE}</style>"
     path.write_text(head + "\n".join(parts), "utf-8")
