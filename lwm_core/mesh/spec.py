@@ -3,6 +3,7 @@
 Owns `MeshSpec`, the plain record that a recipe holds. It touches devices only when asked to `make` a mesh.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,11 @@ class MeshSpec:
                 f"or choose some, as make(jax.devices()[:{fixed}])."
             )
         return sizes
+
+    def make_within(self, devices: Sequence) -> Mesh:
+        """As `make`, on the first devices only where the sizes need fewer than there are."""
+        fixed = math.prod(getattr(self, name) for name in AXES)
+        return self.make(devices[:fixed] if fixed > 0 else devices)
 
     def make(self, devices: Sequence | None = None) -> Mesh:
         """A mesh over these devices (all by default), sp fastest so that ring neighbours are near.

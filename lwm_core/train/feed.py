@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Int64
 
 from lwm_core.attention.coords import TokenCoords
 from lwm_core.data import Row
@@ -27,8 +28,7 @@ def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = No
     targets, weights = np.zeros_like(tokens), np.zeros(loss.shape, np.float32)
     targets[:, :-1] = tokens[:, 1:]
     weights[:, :-1] = loss[:, 1:] * ((segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0))
-    shards = 1 if mesh is None else mesh.shape["sp"]
-    order = layout.permutation(tokens.shape[1], shards)
+    order = order_of(tokens.shape[1], layout, mesh)
     place = _placement(mesh, len(rows))
     tokens, segment, position, targets, weights = (
         place(np.ascontiguousarray(x[:, order])) for x in (tokens, segment, position, targets, weights)
@@ -36,11 +36,21 @@ def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = No
     return Batch(tokens, TokenCoords(position, segment), targets, weights)
 
 
+def order_of(length: int, layout: AbstractLayout, mesh: Mesh | None) -> Int64[np.ndarray, " T"]:
+    """The token in each slot of a row over the mesh's sp; raises `ValueError` where the length does not divide."""
+    return layout.permutation(length, 1 if mesh is None else mesh.shape["sp"])
+
+
+def check_rows(rows: int, mesh: Mesh | None) -> None:
+    """Raises `ValueError` when so many rows a step do not divide over the mesh."""
+    share = 1 if mesh is None else mesh.shape["dp"] * mesh.shape["fsdp"]
+    if rows % share:
+        raise ValueError(f"{rows} rows a step do not divide over dp × fsdp = {share}: use a multiple of {share}.")
+
+
 def _placement(mesh: Mesh | None, rows: int):
     if mesh is None:
         return jax.numpy.asarray
-    share = mesh.shape["dp"] * mesh.shape["fsdp"]
-    if rows % share:
-        raise ValueError(f"{rows} rows a step do not divide over dp × fsdp = {share}: use a multiple of {share}.")
+    check_rows(rows, mesh)
     sharding = NamedSharding(mesh, PartitionSpec(("dp", "fsdp"), "sp"))
     return lambda array: jax.device_put(array, sharding)

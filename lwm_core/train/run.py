@@ -4,9 +4,7 @@ Owns the order of events and where a run stands. The arithmetic is `step`'s, the
 resumed run gives the same bits as one that was never stopped.
 """
 
-import contextlib
 import json
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -15,13 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
-import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lwm_core.checkpoint.base import CheckpointError, Manifest
 from lwm_core.curriculum import Stage
-from lwm_core.load import Stream
-from lwm_core.mesh import MeshSpec
 from lwm_core.train.feed import to_batch
 from lwm_core.train.observer import (
     CheckpointSaved,
@@ -31,8 +26,10 @@ from lwm_core.train.observer import (
     StageStarted,
     StepFinished,
 )
+from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
 from lwm_core.train.step import TrainState, init_state, make_step
 from lwm_core.train.weights import with_theta, with_vocabulary
+from lwm_core.vocab import Vocabulary
 
 
 if TYPE_CHECKING:
@@ -67,12 +64,15 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
     model, place, moments = _start(pipeline, found)
+    last = len(stages) if until is None else names.index(until) + 1
+    first = place.stage + (place.stage_step >= stages[place.stage].steps)
+    check_stages(pipeline, range(first, last), model, _vocabulary(pipeline, found))
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), place.step, pipeline.recipe))
     try:
-        for index in range(place.stage, len(stages) if until is None else names.index(until) + 1):
+        for index in range(place.stage, last):
             if index > place.stage:
                 place, moments = replace(place, stage=index, stage_step=0, stream=None), None
             model, place = _run_stage(pipeline, out, stages[index], model, place, moments)
@@ -95,6 +95,11 @@ def _start(pipeline, found: Path | None):
     return model, place, lambda like: pipeline.checkpoint.restore(found, "optimizer", like)
 
 
+def _vocabulary(pipeline, found: Path | None) -> Vocabulary:
+    """The id space that the run goes on from."""
+    return pipeline.vocabulary if found is None else Vocabulary.of_data(pipeline.checkpoint.manifest(found).vocabulary)
+
+
 def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
     """Trains one stage to its end and returns the model and the place after it."""
     if place.stage_step >= stage.steps:
@@ -103,7 +108,7 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
     key = jax.random.fold_in(jax.random.key(pipeline.seed), place.stage)
     model = with_theta(with_vocabulary(model, vocabulary, key=key), stage.rope_theta)
     optimizer = pipeline.optimizer.build(stage)
-    with _mesh(stage) as mesh:
+    with stage_mesh(stage) as mesh:
         state = init_state(model, optimizer)
         if moments is not None:
             state = TrainState(state.model, moments(state.moments))
@@ -111,7 +116,7 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
         state = _replicated(state, mesh)
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
-        with _stream(pipeline, stage, vocabulary, place) as stream:
+        with stage_stream(pipeline, place.stage, vocabulary) as stream:
             after, here = state, place
             for after, here in _steps(pipeline, stage, stream, step, state, place, mesh):
                 every = pipeline.save_every
@@ -136,21 +141,6 @@ def _steps(pipeline, stage, stream, step, state, place, mesh) -> Iterator[tuple[
         yield state, place
 
 
-def _stream(pipeline, stage: Stage, vocabulary, place: Place) -> Stream:
-    missing = sorted(set(stage.mixture) - set(pipeline.sources))
-    if missing:
-        have = ", ".join(sorted(pipeline.sources)) or "none"
-        raise ValueError(f"Stage {stage.name!r} draws from {missing[0]!r}; the pipeline's sources are {have}.")
-    return Stream(
-        sources={name: pipeline.sources[name] for name in stage.mixture},
-        mixture=stage.mixture,
-        render=pipeline.renderer(vocabulary),
-        packer=replace(pipeline.packer, length=stage.sequence_length),
-        rows=stage.rows,
-        seed=int(np.random.SeedSequence([pipeline.seed, place.stage]).generate_state(1)[0]),
-    )
-
-
 def _save(pipeline, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
     manifest = Manifest(
         step=place.step,
@@ -166,19 +156,6 @@ def _save(pipeline, out: Path, stage: Stage, state: TrainState, place: Place, vo
     trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
     path = pipeline.checkpoint.save(out / "checkpoints", jax.device_get(trees), manifest)
     _notify(pipeline, CheckpointSaved(path, place.step))
-
-
-@contextlib.contextmanager
-def _mesh(stage: Stage) -> Iterator[Mesh | None]:
-    """The stage's mesh, ambient while the stage runs; None keeps to one device."""
-    if stage.mesh is None:
-        yield None
-        return
-    # A mesh smaller than the machine was asked for, so the first devices serve it.
-    size = math.prod(stage.mesh)
-    mesh = MeshSpec(*stage.mesh).make(jax.devices()[:size] if size > 0 else None)
-    with jax.set_mesh(mesh):
-        yield mesh
 
 
 def _replicated(tree, mesh: Mesh | None):

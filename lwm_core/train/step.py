@@ -61,6 +61,14 @@ def make_step(
     return lambda state, batch: step(batch, state)
 
 
+def check_accumulate(rows: int, accumulate: int) -> None:
+    """Raises `ValueError` when a step's rows cannot be cut into so many micro-batches."""
+    if accumulate < 1 or rows % accumulate:
+        raise ValueError(
+            f"{rows} rows a step do not divide into accumulate = {accumulate} micro-batches: give a divisor of {rows}."
+        )
+
+
 def _gradients(loss_of, weights, rest, batch, accumulate):
     """Summed (not averaged) gradients and loss over the micro-batches."""
 
@@ -71,9 +79,7 @@ def _gradients(loss_of, weights, rest, batch, accumulate):
     gradient = jax.grad(total, has_aux=True)
     if accumulate == 1:
         return gradient(weights, batch)
-    rows = batch.tokens.shape[0]
-    if rows % accumulate:
-        raise ValueError(f"{rows} rows a step do not divide into accumulate = {accumulate} micro-batches.")
+    check_accumulate(batch.tokens.shape[0], accumulate)
     parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
     first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(gradient, weights, first))

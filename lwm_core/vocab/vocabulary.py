@@ -24,6 +24,8 @@ class Modality:
     markers: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
+        if self.size < 1:
+            raise ValueError(f"Modality {self.name!r} of {self.size} ids: give it at least 1.")
         for marker, local in self.markers.items():
             if not 0 <= local < self.size:
                 raise ValueError(f"Marker {self.name}.{marker} has id {local}: give one from 0 to {self.size - 1}.")
@@ -52,6 +54,13 @@ class Vocabulary:
     def with_modality(self, modality: Modality) -> "Vocabulary":
         """This vocabulary with one more range at its end; ids already given keep their meaning."""
         return Vocabulary((*self.modalities, modality))
+
+    def continues(self, earlier: "Vocabulary") -> bool:
+        """Whether every id and marker of `earlier` means the same here; its last range may have grown."""
+        pairs = list(zip(earlier.modalities, self.modalities, strict=False))
+        kept = all(old.name == new.name and old.markers.items() <= new.markers.items() for old, new in pairs)
+        still = all(old.size == new.size for old, new in pairs[:-1]) and pairs[-1][0].size <= pairs[-1][1].size
+        return len(pairs) == len(earlier.modalities) and kept and still
 
     def modality(self, name: str) -> Modality:
         for candidate in self.modalities:

@@ -26,3 +26,15 @@ def test_errors_name_what_there_is():
         vocabulary.to_local("vision", np.array([3, 4]))
     with pytest.raises(ValueError, match="id 4"):
         Modality("text", 4, {"eos": 4})
+    with pytest.raises(ValueError, match="'audio' of 0 ids"):
+        Modality("audio", 0)
+
+
+def test_a_vocabulary_continues_those_whose_ids_keep_their_meaning():
+    text, vision = Modality("text", 4, {"eos": 3}), Modality("vision", 8)
+    small, both = Vocabulary((text,)), Vocabulary((text, vision))
+    assert both.continues(small) and both.continues(both) and not small.continues(both)
+    assert both.continues(Vocabulary((text, Modality("vision", 6)))), "the last range may grow"
+    assert not both.continues(Vocabulary((Modality("text", 3), vision))), "vision would move"
+    assert not both.continues(Vocabulary((text, Modality("audio", 8)))), "audio would turn into vision"
+    assert not both.continues(Vocabulary((Modality("text", 4, {"bos": 3}),))), "a marker would change"

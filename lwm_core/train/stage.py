@@ -1,0 +1,99 @@
+"""What a stage needs of the pipeline and the machine: its mesh, its stream of rows, and whether it can run at all.
+
+Owns making these and checking them before a run starts, so that a long run does not learn in its last stage that
+a length does not divide. It trains nothing: the order of events is `run`'s.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from lwm_core.attention.coords import TokenCoords
+from lwm_core.curriculum import Stage
+from lwm_core.load import Stream
+from lwm_core.mesh import MeshSpec
+from lwm_core.model.base import AbstractSequenceModel
+from lwm_core.objective.base import Batch
+from lwm_core.train.feed import check_rows, order_of
+from lwm_core.train.step import check_accumulate
+from lwm_core.vocab import Vocabulary
+
+
+@contextlib.contextmanager
+def stage_mesh(stage: Stage) -> Iterator[Mesh | None]:
+    """The stage's mesh, ambient inside; None, and no mesh, where the stage keeps to one device."""
+    if stage.mesh is None:
+        yield None
+        return
+    mesh = MeshSpec(*stage.mesh).make_within(jax.devices())
+    with jax.set_mesh(mesh):
+        yield mesh
+
+
+def stage_stream(pipeline, index: int, vocabulary: Vocabulary) -> Stream:
+    """The rows of stage `index`; raises `ValueError` for a source that is missing or holds no document."""
+    stage = pipeline.curriculum.stages[index]
+    missing = sorted(set(stage.mixture) - set(pipeline.sources))
+    if missing:
+        have = ", ".join(sorted(pipeline.sources)) or "none"
+        raise ValueError(f"Stage {stage.name!r} draws from {missing[0]!r}; the pipeline's sources are {have}.")
+    return Stream(
+        sources={name: pipeline.sources[name] for name in stage.mixture},
+        mixture=stage.mixture,
+        render=pipeline.renderer(vocabulary),
+        packer=replace(pipeline.packer, length=stage.sequence_length),
+        rows=stage.rows,
+        seed=int(np.random.SeedSequence([pipeline.seed, index]).generate_state(1)[0]),
+    )
+
+
+def check_stages(pipeline, indices: Sequence[int], model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
+    """Raises `ValueError` for the first of these stages that cannot run, before any of them has.
+
+    - `model`, `vocabulary`: what the first of them starts from.
+    """
+    for index in indices:
+        stage = pipeline.curriculum.stages[index]
+        try:
+            vocabulary = _continued(pipeline.vocabulary_for(stage), vocabulary)
+            stage_stream(pipeline, index, vocabulary)
+            with stage_mesh(stage) as mesh:
+                order_of(stage.sequence_length, model.attention.layout, mesh)
+                check_rows(stage.rows, mesh)
+                check_accumulate(stage.rows, pipeline.optimizer.accumulate)
+                _check_model(pipeline, stage, model, vocabulary)
+        except (ValueError, OSError) as error:
+            error.add_note(f"Stage {stage.name!r} could not run so; nothing of this start was trained.")
+            raise
+
+
+def _continued(vocabulary: Vocabulary, before: Vocabulary) -> Vocabulary:
+    """`vocabulary`, when the ids of `before` keep their meaning in it."""
+    if vocabulary.continues(before):
+        return vocabulary
+    raise ValueError(
+        f"The weights know the ids {_spell(before)}, and this stage needs {_spell(vocabulary)}: ids keep their "
+        f"meaning, so begin its modalities with {', '.join(before.names)}, of the same tokenizers, and add new ones "
+        "after them."
+    )
+
+
+def _spell(vocabulary: Vocabulary) -> str:
+    return ", ".join(f"{modality.name} ({modality.size})" for modality in vocabulary.modalities)
+
+
+def _check_model(pipeline, stage: Stage, model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
+    """Traces the loss without computing it, so that attention and kernel can refuse."""
+
+    def loss(model):
+        shape = stage.rows, stage.sequence_length
+        ids, weights = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
+        return pipeline.objective(model, Batch(ids, TokenCoords(ids, ids), ids, weights), vocabulary).total
+
+    eqx.filter_eval_shape(loss, model)
