@@ -21,9 +21,7 @@ def check_sampler(sampler: AbstractSampler, *, size: int = 37, batch: int = 8, t
     for trial in range(trials):
         now = jax.random.fold_in(key, trial)
         ids = sampler(logits, key=now)
-        assert ids.shape == (batch,) and ids.dtype == jnp.int32, (
-            f"Expected int32[{batch}], got {ids.dtype}{ids.shape}."
-        )
+        assert ids.shape == (batch,) and ids.dtype == jnp.int32, f"Expected int32[{batch}], got {ids.dtype}{ids.shape}."
         assert bool(((ids >= 0) & (ids < size)).all()), f"Ids {ids} lie outside 0..{size - 1}."
         assert bool(jnp.isfinite(logits[jnp.arange(batch), ids]).all()), "An id of score -inf was chosen."
         _same(ids, sampler(logits, key=now), "The same key gave different ids.")
