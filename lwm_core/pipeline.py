@@ -4,7 +4,7 @@ Owns the composition and nothing of the parts. It is plain Python: recipes build
 one by hand, and either can replace any field with `dataclasses.replace`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -37,7 +37,9 @@ class Pipeline:
     - `modalities`: id ranges beyond text and vision, for modality plugins;
     - `weights`: a checkpoint, or a directory of them, to start from; None starts fresh from `seed`;
     - `save_every`: steps between checkpoints, besides the one at each stage's end; 0 for none;
-    - `recipe`, `plugins`, `fingerprint`: what this was composed from, as plain data; kept in checkpoints.
+    - `recipe`, `plugins`, `fingerprint`: what this was composed from, as plain data; kept in checkpoints;
+    - `sign`: gives a pipeline the recipe of its parts as they are now; a new run is signed, so that a part swapped
+      by object is written down too. None leaves the recipe as it is.
     """
 
     family: AbstractModelFamily
@@ -59,6 +61,7 @@ class Pipeline:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    sign: Callable[["Pipeline"], "Pipeline"] | None = None
 
     @cached_property
     def model(self) -> AbstractSequenceModel:
@@ -90,7 +93,8 @@ class Pipeline:
 
         Returns this pipeline with the trained weights. `out/checkpoints` holds the state after every stage.
         """
-        return self._ran(Path(out), until, resume=False)
+        signed = self if self.sign is None else self.sign(self)
+        return signed._ran(Path(out), until, resume=False)
 
     def resume(self, out: str | Path, *, until: str | None = None) -> "Pipeline":
         """Goes on from the newest checkpoint in `out`; bit for bit as if it had never stopped."""

@@ -1,6 +1,6 @@
 """One plain value to one annotated type.
 
-Owns the rules: text to path, list to tuple, int to float, table to record; a table or text where a part is
+Owns the rules: text to path, list to tuple or array, int to float, table to record; a table or text where a part is
 expected builds the part. Everything else must already be of the type, and the message says what was given.
 """
 
@@ -68,6 +68,8 @@ class Conversion:
             return self._sequence(cls, annotation, arguments, value, where)
         if issubclass(cls, enum.Enum):
             return _member(cls, value, where)
+        if f"{cls.__module__}.{cls.__qualname__}" == "numpy.ndarray" and isinstance(value, list | tuple):
+            return _array(annotation, value, where)
         if not getattr(cls, "_is_protocol", False) and isinstance(value, cls):
             return value
         if dataclasses.is_dataclass(cls) and isinstance(value, Mapping) and "use" not in value:
@@ -161,6 +163,18 @@ def _member(cls: type[enum.Enum], value: Any, where: str) -> enum.Enum:
         if value in (member, member.value, member.name):
             return member
     raise BadOption(f"{where} = {bare(value)!r}: give one of {listed(m.name for m in cls)}.")
+
+
+def _array(annotation: Any, value: Any, where: str) -> Any:
+    import numpy  # here, since the command line lists parts without it
+
+    try:
+        made = numpy.asarray(value)
+    except ValueError:  # rows of unequal length
+        raise _wrong(annotation, value, where) from None
+    if made.dtype.kind not in "biuf":
+        raise _wrong(annotation, value, where)
+    return made
 
 
 def _wrong(annotation: Any, value: Any, where: str, more: str = "") -> BadOption:

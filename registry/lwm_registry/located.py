@@ -64,6 +64,8 @@ def merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> Table:
     Where `over` names another `use`, the rest of `under` was written for another part: those entries are marked
     inherited, and the part takes the ones it has an option for.
     """
+    if "use" in over and "object" in under:  # what was no part of a plugin has no options to keep
+        under = {}
     table = Table(under)
     for key, value in over.items():
         table[key] = _laid(under.get(key), value, key)

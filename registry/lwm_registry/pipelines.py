@@ -81,22 +81,25 @@ class Composer:
 
     def signed(self, made: "lwm_core.pipeline.Pipeline", family: Any) -> "lwm_core.pipeline.Pipeline":
         """The pipeline with what it was composed from, and with the hooks of installed plugins listening."""
-        writer = Plain(self.catalog, self.shared, lenient=True)
-        recipe = _written(writer, made)
-        if family is not None:
-            weights = {"weights": str(self.vision_weights)} if self.vision_weights else {}
-            recipe["vision"] = {**writer.write(family, "vision"), **weights}
-        observers = zip(self.tables.get("observers", {}), made.observers, strict=True)
-        recipe["observers"] = {name: writer.write(part, f"observers.{name}") for name, part in observers}
-        versions = dict(sorted(writer.versions.items()))
         hearing = listeners(self.catalog.plugins)
-        return dataclasses.replace(
-            made,
-            observers=(*made.observers, *([HookObserver(hearing)] if hearing else [])),
-            recipe=recipe,
-            plugins=versions,
-            fingerprint=fingerprint(recipe, versions),
-        )
+        heard = dataclasses.replace(made, observers=(*made.observers, *([HookObserver(hearing)] if hearing else [])))
+
+        def sign(now: "lwm_core.pipeline.Pipeline") -> "lwm_core.pipeline.Pipeline":
+            writer = Plain(self.catalog, {"tokenizer": now.tokenizer, "vision": now.vision}, lenient=True)
+            recipe = _written(writer, now)
+            if now.vision is made.vision and family is not None:
+                weights = {"weights": str(self.vision_weights)} if self.vision_weights else {}
+                recipe["vision"] = {**writer.write(family, "vision"), **weights}
+            elif now.vision is not None:
+                recipe["vision"] = {"object": f"{type(now.vision).__module__}.{type(now.vision).__qualname__}"}
+            # Those of the recipe: one that a program adds is no part of what was trained.
+            observers = zip(self.tables.get("observers", {}), made.observers, strict=True)
+            recipe["observers"] = {name: writer.write(part, f"observers.{name}") for name, part in observers}
+            versions = dict(sorted(writer.versions.items()))
+            mark = fingerprint(recipe, versions)
+            return dataclasses.replace(now, recipe=recipe, plugins=versions, fingerprint=mark, sign=sign)
+
+        return sign(heard)
 
     def part(self, kind: str, table: str, **more: Any) -> Any:
         """The part that a table describes."""

@@ -39,6 +39,8 @@ class Plain:
             return {str(key): self.write(item, f"{where}.{key}") for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
             return [self.write(item, f"{where}[{i}]") for i, item in enumerate(value)]
+        if hasattr(value, "tolist") and hasattr(value, "dtype"):  # an array, of numpy or of JAX
+            return value.tolist()
         record = self.catalog.record_of(type(value))
         if record is not None:
             self.versions[record.qualified] = record.version

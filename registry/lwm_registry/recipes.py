@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lwm_registry.errors import RegistryError, UnknownName, did_you_mean
+from lwm_registry.errors import RegistryError, UnknownName, did_you_mean, listed
 from lwm_registry.located import Located, Table, located, merged
 
 
@@ -98,7 +98,11 @@ def file_of(given: str | Path, catalog: Any) -> Path:
     if isinstance(given, Path) or _is_file(given):
         path = Path(given)
         if not path.is_file():
-            raise RegistryError(f"There is no recipe file {str(path)!r} (seen from {Path.cwd()}).")
+            names = listed(recipe.name for _, recipe in catalog.recipes())
+            raise RegistryError(
+                f"There is no recipe file {str(path)!r} (seen from {Path.cwd()}): give a .toml file that is there, "
+                f"or the name of a recipe. Installed: {names}."
+            )
         return path
     package, _, file = catalog.recipe(given).target.partition(":")
     spec = importlib.util.find_spec(package)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lwm_registry.catalog import Catalog
+from lwm_registry.catalog import catalog as installed
 from lwm_registry.errors import RegistryError, RunDiffers
+from lwm_registry.located import Table
 from lwm_registry.pipelines import compose
+from lwm_registry.recipes import read
 
 
 if TYPE_CHECKING:
@@ -30,11 +33,15 @@ def load(
     - `run`: the directory that training was given as `out`, or one checkpoint's own directory;
     - `overrides`: as in `compose`; a part that is not in the weights may be another one.
 
-    Warns with `RunDiffers` when other plugins or versions made it. Raises `RegistryError` naming what is
+    Warns with `RunDiffers` when other plugins or versions made it, or when a source or evaluator was an object of no
+    plugin, which is left out unless an override gives it. Raises `RegistryError` naming what is
     missing.
     """
     folder = Path(run)
-    pipeline = compose(_recipe(folder), overrides, catalog=catalog)
+    chosen = catalog or installed()
+    tables = read(_recipe(folder), chosen, overrides)
+    gone = _without_objects(tables)
+    pipeline = compose(tables, catalog=chosen)
     here = (folder / "manifest.json").is_file()
     newest = folder if here else pipeline.checkpoint.latest(folder / "checkpoints")
     if newest is None:
@@ -46,12 +53,23 @@ def load(
     # An override changes parts on purpose; what both have is compared all the same.
     now = {part: v for part, v in pipeline.plugins.items() if part in manifest.plugins or not overrides}
     then = {part: v for part, v in manifest.plugins.items() if part in now or not overrides}
-    differences = compared(then, now)
+    differences = gone + compared(then, now)
     if not differences and not overrides and manifest.fingerprint not in ("", pipeline.fingerprint):
         differences = ["the same recipe now resolves to other options: defaults or paths have changed"]
     if differences:
         warnings.warn(f"{newest} was made by other parts: {'; '.join(differences)}.", RunDiffers, stacklevel=2)
     return dataclasses.replace(pipeline, weights=newest)
+
+
+def _without_objects(tables: Table) -> list[str]:
+    """Takes out sources and evaluators that were objects of no plugin, and says which: a model needs neither."""
+    gone = []
+    for table in ("sources", "evaluators"):
+        for name, spec in list(tables.get(table, {}).items()):
+            if isinstance(spec, Mapping) and "object" in spec and "use" not in spec:
+                del tables[table][name]
+                gone.append(f"{table}.{name} was a {spec['object']}, which is a part of no plugin, and is left out")
+    return gone
 
 
 def compared(then: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -68,7 +86,7 @@ def _recipe(folder: Path) -> Path | dict[str, Any]:
         raise RegistryError(f"There is no folder {str(folder)!r} (seen from {Path.cwd()}): give a run's folder.")
     written = folder / "recipe.json"
     if written.is_file():
-        if not json.loads(written.read_text("utf-8")):
+        if written.read_text("utf-8").strip() == "{}":
             raise RegistryError(
                 f"{written} is empty: the run was made by a program, with no recipe. Build its pipeline there, or "
                 f"`compose` one, and set `weights` to {folder / 'checkpoints'}."

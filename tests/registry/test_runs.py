@@ -69,3 +69,10 @@ def test_what_is_missing_is_named(tmp_path):
     (tmp_path / "recipe.json").write_text(json.dumps(compose(TABLES).recipe))
     with pytest.raises(RegistryError, match="no whole checkpoint"):
         load(tmp_path)
+
+
+def test_a_recipe_that_is_cut_short_is_named(tmp_path):
+    run_in(tmp_path)
+    (tmp_path / "recipe.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"recipe\.json is not JSON"):
+        load(tmp_path)
