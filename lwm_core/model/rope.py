@@ -1,7 +1,7 @@
 """Rotary position embedding: angles from positions, in float32 always.
 
 Owns the interface and the plain rotary of RoFormer. Half-split pairs (x[i], x[i + D/2]), as Hugging Face
-stores them; importers of interleaved weights permute once, on import. Scaling rules are other parts.
+stores them; importers of interleaved weights permute once, on import. Scaling rules are `rope_scaling`'s.
 """
 
 import abc
@@ -35,7 +35,21 @@ class Rotary(AbstractRope):
         half = x.shape[-1] // 2
         wide = jnp.promote_types(x.dtype, jnp.float32)
         frequency = jnp.asarray(self.theta, wide) ** (-jnp.arange(half, dtype=wide) / half)
-        angle = position[:, :, None, None].astype(wide) * frequency
-        cos, sin = jnp.cos(angle), jnp.sin(angle)
-        left, right = x[..., :half].astype(wide), x[..., half:].astype(wide)
-        return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)
+        return turned(x, position, frequency)
+
+
+def turned(
+    x: Float[Array, "B T H D"], position: Int32[Array, "B T"], frequency: Float[Array, " half"], amplitude: float = 1.0
+) -> Float[Array, "B T H D"]:
+    """`x` with pair i turned by position · frequency[i] radians and made `amplitude` times as long, in x's dtype.
+
+    Angles, cosines and products are float32, or float64 where x is.
+    """
+    half = x.shape[-1] // 2
+    wide = jnp.promote_types(x.dtype, jnp.float32)
+    angle = position[:, :, None, None].astype(wide) * frequency
+    cos, sin = jnp.cos(angle), jnp.sin(angle)
+    if amplitude != 1.0:
+        cos, sin = cos * amplitude, sin * amplitude
+    left, right = x[..., :half].astype(wide), x[..., half:].astype(wide)
+    return jnp.concatenate([left * cos - right * sin, right * cos + left * sin], axis=-1).astype(x.dtype)

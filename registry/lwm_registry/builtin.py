@@ -47,6 +47,41 @@ def lwm_components() -> Iterable[Component]:
         "Tokens dealt to shards in turn, so that causal work is equal.",
     )
     yield Component("rope", "rotary", "lwm_core.model.rope:Rotary", "Rotary positions with one base, theta.")
+    yield Component(
+        "rope",
+        "linear",
+        "lwm_core.model.rope_scaling:LinearRope",
+        "Position interpolation: every angle divided by a factor.",
+        {"factor": 4.0},
+    )
+    yield Component(
+        "rope",
+        "ntk",
+        "lwm_core.model.rope_scaling:NTKRope",
+        "NTK-aware scaling: the base raised so that the slowest pair is stretched by a factor.",
+        {"factor": 4.0},
+    )
+    yield Component(
+        "rope",
+        "dynamic-ntk",
+        "lwm_core.model.rope_scaling:DynamicNTKRope",
+        "NTK-aware scaling by how far a row exceeds the trained context.",
+        {"factor": 2.0, "original_length": 64, "length": 256},
+    )
+    yield Component(
+        "rope",
+        "yarn",
+        "lwm_core.model.rope_scaling:YarnRope",
+        "YaRN: slow pairs interpolated, fast ones left alone, scores sharpened.",
+        {"factor": 4.0, "original_length": 4096},
+    )
+    yield Component(
+        "rope",
+        "llama3",
+        "lwm_core.model.rope_scaling:Llama3Rope",
+        "Scaling by parts, as Llama 3.1: long wavelengths divided, short ones left alone.",
+        {},
+    )
     yield Component("text_tokenizer", "bytes", "lwm_core.text.bytes:ByteTokenizer", "UTF-8 bytes; needs no file.")
     yield Component(
         "vision_tokenizer",
