@@ -63,6 +63,10 @@ class Pipeline:
     fingerprint: str = ""
     sign: Callable[["Pipeline"], "Pipeline"] | None = None
 
+    def __post_init__(self):
+        if self.save_every < 0:
+            raise ValueError(f"save_every={self.save_every}: give a number of steps, or 0 for stages' ends only.")
+
     @cached_property
     def model(self) -> AbstractSequenceModel:
         """The model: restored from `weights`, or fresh from `seed`."""

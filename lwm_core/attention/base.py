@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from equinox import AbstractVar
 from jax.sharding import AxisType
 from jaxtyping import Array, Float
@@ -151,5 +152,7 @@ class AbstractAttention(eqx.Module):
 def require(part, site: AttentionSite) -> None:
     """Raises `UnsupportedSite` with the part's own sentence when it refuses the site."""
     support = part.supports(site)
+    if support.ok and not jnp.issubdtype(site.dtype, jnp.floating):
+        support = Support(False, f"attention of {site.dtype} has no meaning: cast the queries to float32 or bfloat16.")
     if not support.ok:
         raise UnsupportedSite(f"{type(part).__name__} cannot serve this call: {support.reason}")

@@ -8,7 +8,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lwm_core.attention.base import AbstractAttention, AttentionSite, Support
+from lwm_core.attention.base import AbstractAttention, AttentionSite, Support, require
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.layout.base import AbstractLayout
 from lwm_core.layout.contiguous import Contiguous
@@ -34,6 +34,7 @@ class DenseAttention(AbstractAttention):
         kv_at: TokenCoords,
         rule: Visibility,
     ) -> Float[Array, "B T H D"]:
+        require(self, AttentionSite.of(q, k, rule))
         batch, length, heads, dim = q.shape
         groups = k.shape[2]
         wide = jnp.promote_types(q.dtype, jnp.float32)

@@ -65,8 +65,8 @@ def visible_blocks(q: Extent, kv: Extent, rule: Visibility) -> tuple[Bool[Array,
         every &= k_last[1] // frame <= q_first[1] // frame
     if rule.window is not None:
         reach = rule.window
-        some &= (k_last[0] > q_first[0]) | ((k_last[0] == q_first[0]) & (k_last[1] > q_first[1] - reach))
-        some &= (k_first[0] < q_last[0]) | ((k_first[0] == q_last[0]) & (k_first[1] < q_last[1] + reach))
+        some &= (k_last[0] > q_first[0]) | ((k_last[0] == q_first[0]) & (q_first[1] - k_last[1] < reach))
+        some &= (k_first[0] < q_last[0]) | ((k_first[0] == q_last[0]) & (k_first[1] - q_last[1] < reach))
         every &= (k_last[1] - q_first[1] < reach) & (q_last[1] - k_first[1] < reach)
     return some, every & some
 

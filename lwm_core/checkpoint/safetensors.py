@@ -34,6 +34,10 @@ class SafetensorsCheckpoint:
     keep: int | None = None
     """How many of the newest checkpoints to keep; None keeps all."""
 
+    def __post_init__(self):
+        if self.keep is not None and self.keep < 1:
+            raise ValueError(f"SafetensorsCheckpoint(keep={self.keep}): give at least 1, or None to keep all.")
+
     def save(self, root: Path, trees: Mapping[str, Any], manifest: Manifest) -> Path:
         final = root / f"step-{manifest.step:08d}"
         draft = root / f".writing-{final.name}"

@@ -43,7 +43,10 @@ class Renderer:
         if not sum(len(ids) for ids, _ in spans):
             if self.empty == "skip":
                 return None
-            raise ValueError(f"Document {document.name or '(unnamed)'} is empty: remove it, or set empty='skip'.")
+            raise ValueError(
+                f"Document {document.name or '(unnamed)'} is empty: take it out of its source, or give it text. "
+                "A program may also use Renderer(empty='skip')."
+            )
         if self.begin:
             spans.insert(0, (self._marker(self.begin), 0.0))
         if self.end:

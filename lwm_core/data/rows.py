@@ -39,7 +39,7 @@ def check_sample(sample: Sample, length: int, may_cut: bool) -> None:
     if 0 < size == len(sample.loss) and (size <= length or may_cut):
         return
     name = sample.name or "(unnamed)"
-    if size > length:
+    if size == len(sample.loss) and size > length:
         raise ValueError(
             f"Sample {name} has {size} tokens, the row {length}, and cut='error': shorten it, set length to "
             f"{size} or more, or let the packer cut."

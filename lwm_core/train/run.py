@@ -53,6 +53,8 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
 
     Raises `CheckpointError` when `out` already holds a run and `resume` is False, or the other way round.
     """
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file: give the run a directory of its own.")
     found = pipeline.checkpoint.latest(out / "checkpoints")
     if (found is not None) != resume:
         wrong = f"{out} already holds a run: resume it, or" if found else f"{out} holds no checkpoint to resume:"

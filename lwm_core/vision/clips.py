@@ -68,6 +68,8 @@ class ClipSource:
     system: str = SYSTEM
 
     def __post_init__(self):
+        if not Path(self.path).is_file():
+            raise FileNotFoundError(f"No clip {str(self.path)!r} (seen from {Path.cwd()}): check `path`.")
         if self.frames < 1 or (self.stride is not None and self.stride < 1):
             raise ValueError(f"Windows of {self.frames} frames every {self.stride}: give at least 1.")
         if self.form not in ("pair", "chat", "vision"):

@@ -94,7 +94,9 @@ def read_video(
         raise VideoError(f"{path}: {reason}. Give a video file with frames in that stretch.", frames)
     if frames.problem and on_damage == "raise":
         raise VideoError(
-            f"{path}: {frames.problem}. {len(frames)} frames were decoded; on_damage='keep' uses them.", frames
+            f"{path}: {frames.problem}. {len(frames)} frames were decoded, the last at {frames.seconds[-1]:.2f} s: "
+            "give a whole file, or stop before that. read_video(on_damage='keep') uses them.",
+            frames,
         )
     return frames
 

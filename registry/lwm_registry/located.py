@@ -26,7 +26,7 @@ class Located(str):
         """The text as a path; `~` is the home folder."""
         return self.base / Path(str(self)).expanduser()
 
-    def __getnewargs__(self) -> tuple[str, Path]:
+    def __getnewargs__(self) -> tuple[str, Path]:  # type: ignore[override]
         return str(self), self.base
 
 

@@ -20,6 +20,7 @@ from lwm_core.attention import (
     UnsupportedSite,
     Visibility,
     merge,
+    require,
     visible_blocks,
 )
 from lwm_core.attention.tiles import Blocks, Tiling
@@ -172,3 +173,20 @@ def test_local_refuses_a_spread_sequence_and_heads_that_do_not_divide():
 def test_block_sizes_are_checked():
     with pytest.raises(ValueError, match="positive"):
         BlockwiseKernel(block_q=0)
+
+
+@pytest.mark.parametrize("attention", [DenseAttention(), LocalAttention()], ids=lambda part: type(part).__name__)
+def test_calls_that_have_no_meaning_are_refused_with_a_sentence(attention):
+    q, k, at = jnp.ones((1, 8, 3, 4)), jnp.ones((1, 8, 2, 4)), TokenCoords.of_rows(1, 8)
+    with pytest.raises(UnsupportedSite, match="3 query heads do not divide by 2 key heads"):
+        attention(q, k, k, q_at=at, kv_at=at, rule=Visibility())
+    with pytest.raises(UnsupportedSite, match="attention of int32 has no meaning: cast"):
+        require(attention, AttentionSite.of(k.astype(jnp.int32), k, Visibility()))
+
+
+def test_a_window_as_wide_as_an_integer_hides_nothing():
+    at = TokenCoords.of_rows(1, 64)
+    extent = Extent.of(at, 8)
+    unlimited, wide = (visible_blocks(extent, extent, Visibility(1, window)) for window in (None, 2**31 - 1))
+    for without, with_window in zip(unlimited, wide, strict=True):
+        np.testing.assert_array_equal(without, with_window)

@@ -53,3 +53,5 @@ def test_keeps_as_many_as_asked(tmp_path):
     for step in range(5):
         format.save(tmp_path, {"model": TREE}, manifest(step))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
+    with pytest.raises(ValueError, match="keep=0"):
+        SafetensorsCheckpoint(keep=0)

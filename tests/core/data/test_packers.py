@@ -106,6 +106,8 @@ def test_samples_that_do_not_fit_are_named():
         pack(PaddingPacker(8, "error"), samples_of([9]))
     with pytest.raises(ValueError, match="Sample s0 has 0 tokens"):
         pack(SequentialPacker(8), samples_of([0]))
+    with pytest.raises(ValueError, match="Sample long has 9 tokens and 2 loss weights"):
+        pack(SequentialPacker(8), [Sample(np.arange(9, dtype=np.int32), np.ones(2, np.float32), "long")])
 
 
 @dataclass(frozen=True)

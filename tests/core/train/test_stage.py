@@ -65,3 +65,14 @@ def test_ids_that_would_change_their_meaning_are_refused(tmp_path):
         other = dataclasses.replace(grown, curriculum=StagedCurriculum((stage,)))
         with pytest.raises(ValueError, match=r"The weights know the ids text \(258\), audio \(10\)"):
             other.train(tmp_path / "other")
+
+
+def test_options_of_a_run_that_mean_nothing_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="save_every=-1"):
+        dataclasses.replace(pipeline(), save_every=-1)
+    with pytest.raises(ValueError, match="do not divide into accumulate = 0"):
+        dataclasses.replace(pipeline(), optimizer=AdamW(accumulate=0)).train(tmp_path / "run")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="file is a file"):
+        pipeline().train(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "mine"

@@ -99,6 +99,11 @@ def test_a_clip_without_captions_says_what_to_write(tmp_path):
         sidecar(tmp_path / "a.mp4")
 
 
+def test_a_clip_that_is_not_there_is_named_before_it_is_needed(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No clip .*none\.mp4"):
+        ClipSource(tmp_path / "none.mp4", SMALL)
+
+
 @pytest.fixture(scope="module")
 def source() -> ClipSource:
     return ClipSource(CLIP, SMALL, frames=4, fps=2.0, stride=2)
