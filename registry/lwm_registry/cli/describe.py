@@ -141,15 +141,29 @@ def _recipe(name: str, as_json: bool) -> None:
     uses = [(table, _use(spec)) for table, spec in tables.items() if table not in ("summary", "modality")]
     print_table(("table", "part"), uses)
     print_table(STAGE, [[_cell(stage[column]) for column in STAGE] for stage in stages], "stages")
+    figures = [(stage["name"], name, figure) for stage in stages for name, figure in stage.get("figures", {}).items()]
+    said = [(s, name, f) for s, name, f in figures if name not in STAGE or f["trust"] != "confirmed" or f["note"]]
+    if said:
+        rows = [(s, name, _cell(f["value"]), f["trust"], f["note"]) for s, name, f in said]
+        print_table(("stage", "figure", "published", "trust", "note"), rows, "what the source says")
 
 
 def _stages(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "curriculum" not in tables:
         return []
+    from lwm_core.curriculum import Published
     from lwm_registry.building import Builder
 
     curriculum = Builder(catalog()).part("curriculum", tables["curriculum"], "curriculum")
-    return [{name: _plain(getattr(stage, name)) for name in STAGE} for stage in curriculum.stages]
+    stages = [{name: _plain(getattr(stage, name)) for name in STAGE} for stage in curriculum.stages]
+    if isinstance(curriculum, Published):
+        for stage in stages:
+            stage["figures"] = {name: _figure(figure) for name, figure in curriculum.figures[stage["name"]].items()}
+    return stages
+
+
+def _figure(figure: Any) -> dict[str, Any]:
+    return {"value": _plain(figure.value), "trust": figure.trust, "note": figure.note}
 
 
 def _plain(value: Any) -> Any:
@@ -171,5 +185,5 @@ def _cell(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {share:g}" for name, share in value.items())
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return " ".join("none" if item is None else str(item) for item in value)
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
