@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from lwm_registry.cli.bench import bench
 from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
@@ -20,7 +21,7 @@ from lwm_registry.cli.sample import sample
 from lwm_registry.cli.train import train
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, demo)
+COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, bench, demo)
 
 app = typer.Typer(
     name="lwm",
