@@ -8,6 +8,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int32
 
 from lwm_core.attention.coords import TokenCoords
@@ -43,7 +44,17 @@ class KVCache(eqx.Module):
         return self.k.shape[2]
 
     def placed(self, at: TokenCoords) -> "KVCache":
-        """The cache with the coordinates of new tokens written; keys and values follow layer by layer."""
+        """The cache with the coordinates of new tokens written; keys and values follow layer by layer.
+
+        Raises `ValueError` when they do not fit. Inside `jit`, where `used` has no value yet, room is the caller's
+        to keep: tokens past the end would overwrite the last ones.
+        """
+        used = 0 if isinstance(self.used, Tracer) else int(self.used)
+        if used + at.position.shape[1] > self.length:
+            raise ValueError(
+                f"{at.position.shape[1]} tokens do not fit a cache of {self.length} that holds {used}: make it longer, "
+                "as model.empty_cache(batch, length)."
+            )
         start = (0, self.used)
         merged = TokenCoords(
             jax.lax.dynamic_update_slice(self.at.position, at.position, start),

@@ -32,6 +32,11 @@ class Builder:
         """A part from its data; a text is short for `{"use": text}`, and a finished part passes through."""
         if isinstance(spec, str):
             spec = {"use": spec}
+        if spec is None or isinstance(spec, bool | int | float | list):
+            raise BadOption(
+                f"{where} = {bare(spec)!r} is no {kind}: give a name, or a table with use = NAME. "
+                f"Names: {listed(self.catalog.names(kind))}."
+            )
         if not isinstance(spec, Mapping):
             return self._conforming(kind, spec, where)
         if "object" in spec and "use" not in spec:

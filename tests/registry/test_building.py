@@ -210,6 +210,12 @@ def test_a_finished_part_passes_through_and_a_stranger_does_not():
         catalog().build("layout", ByteTokenizer())
 
 
+@pytest.mark.parametrize("given", [None, 3, ["dense"]])
+def test_what_can_be_no_part_is_told_how_to_write_one(given):
+    with pytest.raises(BadOption, match=r"is no attention: give a name, or a table with use = NAME\. Names: .*dense"):
+        catalog().build("attention", given)
+
+
 def test_options_that_are_not_given_are_filled_from_what_is_shared():
     tokenizer, vocabulary = ByteTokenizer(), Vocabulary((Modality("text", 258),))
     part = PARTS.build("source", "signed", tokenizer=tokenizer, vocabulary=vocabulary, size=9)

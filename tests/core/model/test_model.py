@@ -73,3 +73,14 @@ def test_remat_changes_no_gradient(remat):
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(ValueError, match="4 heads do not divide by 3"):
         TransformerFamily(**SMALL | {"kv_heads": 3})
+
+
+def test_a_cache_that_is_too_short_says_so():
+    model = TransformerFamily(**SMALL).init(key=jax.random.key(0))
+    cache = model.empty_cache(1, 6)
+    at = TokenCoords.of_rows(1, 4)
+    cache = model.hidden(jnp.zeros((1, 4), jnp.int32), at, cache=cache).cache
+    with pytest.raises(ValueError, match="4 tokens do not fit a cache of 6 that holds 4"):
+        model.hidden(jnp.zeros((1, 4), jnp.int32), at, cache=cache)
+    with pytest.raises(ValueError, match="7 tokens do not fit a cache of 6 that holds 4"):
+        jax.eval_shape(lambda: model.hidden(jnp.zeros((1, 7), jnp.int32), TokenCoords.of_rows(1, 7), cache=cache))
