@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from lwm_core.layout.zigzag import Zigzag
 
 from lwm_core.data import Row
 from lwm_core.layout import Contiguous
+from lwm_core.layout.zigzag import Zigzag
 from lwm_core.mesh import MeshSpec
 from lwm_core.train.feed import to_batch
 
