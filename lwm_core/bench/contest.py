@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from lwm_core.bench.case import Case, Inputs
 from lwm_core.bench.contender import Contender, Entry
@@ -159,7 +158,7 @@ def _balance(case: Case, inputs: Inputs, entry: Entry) -> float | None:
         return None
     if any(name == "all_to_all" for name, _ in entry.wire):
         return None
-    position, segment = (np.asarray(x[:, entry.order], np.int64) for x in (inputs.position, inputs.segment))
+    position, segment = (x[:, entry.order] for x in (inputs.position, inputs.segment))
     return imbalance(work_by_shard(position, segment, case.rule, case.devices))
 
 

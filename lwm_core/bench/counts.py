@@ -5,7 +5,7 @@ operations that they stand for. Bytes on the wire are `wire`'s; time is `contest
 """
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Int, Int64
 
 from lwm_core.attention import Visibility
 
@@ -16,11 +16,11 @@ _STRIDE = 1 << 32
 
 
 def attended_pairs(
-    position: Int64[np.ndarray, "B T"],
-    segment: Int64[np.ndarray, "B T"],
+    position: Int[np.ndarray, "B T"],
+    segment: Int[np.ndarray, "B T"],
     rule: Visibility,
-    kv_position: Int64[np.ndarray, "B S"] | None = None,
-    kv_segment: Int64[np.ndarray, "B S"] | None = None,
+    kv_position: Int[np.ndarray, "B S"] | None = None,
+    kv_segment: Int[np.ndarray, "B S"] | None = None,
 ) -> Int64[np.ndarray, "B T"]:
     """How many keys each query sees; keys are the queries' own tokens unless given. Any order of tokens."""
     kv_position = position if kv_position is None else kv_position
@@ -43,7 +43,7 @@ def _row(position, segment, kv_position, kv_segment, rule: Visibility) -> np.nda
 
 
 def work_by_shard(
-    position: Int64[np.ndarray, "B T"], segment: Int64[np.ndarray, "B T"], rule: Visibility, shards: int
+    position: Int[np.ndarray, "B T"], segment: Int[np.ndarray, "B T"], rule: Visibility, shards: int
 ) -> Int64[np.ndarray, "N"]:
     """Attended pairs of each shard's queries; coordinates are in the layout's order, padded slots of segment 0."""
     pairs = attended_pairs(position, segment, rule).sum(axis=0)

@@ -116,6 +116,11 @@ def _measured(cases: Sequence, names: list[str], repeats: int) -> dict[str, list
 
 
 def _measure(cases: Sequence, names: list[str], repeats: int, devices: int) -> dict[str, list[dict[str, Any]]]:
+    import jax
+
+    # A program loaded from the cache is not what was just compiled: on simulated devices, XLA runs its collectives
+    # in no fixed order and aborts.
+    jax.config.update("jax_enable_compilation_cache", False)
     simulate(devices)
     from lwm_core.bench import contest
 
