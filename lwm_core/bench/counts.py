@@ -26,11 +26,13 @@ def attended_pairs(
     kv_position = position if kv_position is None else kv_position
     kv_segment = segment if kv_segment is None else kv_segment
     rows = zip(position, segment, kv_position, kv_segment, strict=True)
-    return np.stack([_row(*(x.astype(np.int64) for x in row), rule) for row in rows])
+    return np.stack([_row(q, q_segment, k, k_segment, rule) for q, q_segment, k, k_segment in rows])
 
 
 def _row(position, segment, kv_position, kv_segment, rule: Visibility) -> np.ndarray:
     """One row: keys of a segment that a query sees are one run of positions, so two searches count them."""
+    wide = (x.astype(np.int64) for x in (position, segment, kv_position, kv_segment))
+    position, segment, kv_position, kv_segment = wide
     keys = np.sort((kv_segment * _STRIDE + kv_position)[kv_segment != 0])
     first, last = np.zeros_like(position), np.full_like(position, _STRIDE - 1)
     if rule.causal_block is not None:

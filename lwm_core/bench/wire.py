@@ -45,7 +45,8 @@ def wire_bytes(jaxpr, sizes: dict[str, int]) -> Counter:
 def _walk(jaxpr, sizes: dict[str, int]) -> Counter:
     total: Counter = Counter()
     for equation in jaxpr.eqns:
-        name = _ALIASES.get(equation.primitive.name, equation.primitive.name)
+        name = str(equation.primitive.name)
+        name = _ALIASES.get(name, name)
         if name in _SENT:
             total.update(_collective(name, equation, sizes))
             continue

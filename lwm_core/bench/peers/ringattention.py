@@ -5,6 +5,7 @@ takes the fastest of several. It has no grouped heads (keys are repeated), no wi
 """
 
 import functools
+import importlib
 import sys
 import time
 import types
@@ -95,6 +96,4 @@ def _package():
 
         shim = types.SimpleNamespace(get_backend=backend.get_backend)
         jax.lib.xla_bridge = shim  # pyright: ignore[reportAttributeAccessIssue]
-    import ringattention  # pyright: ignore[reportMissingImports]
-
-    return ringattention
+    return importlib.import_module("ringattention")
