@@ -56,24 +56,26 @@ class BlockwiseKernel(AbstractBlockKernel):
         scene = _Scene.of(tiling, q_at, kv_at, rule)
         visits = _Visits.over_keys(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)
-        q_tiles, k_tiles, v_tiles = tiling.cut(q, tiling.q), tiling.cut(k, tiling.k), tiling.cut(v, tiling.k)
+        q, k, v = tiling.padded(q, tiling.q), tiling.padded(k, tiling.k), tiling.padded(v, tiling.k)
 
-        def tile(n):
-            stack, i = n // tiling.q.count, n % tiling.q.count
+        def tile(stack, i, carry):
+            out, lse = carry
             row = tiling.row_tile(stack)
-            query = q_tiles[n].astype(wide) * q.shape[-1] ** -0.5
+            query = tiling.take(q, tiling.q, stack, i).astype(wide) * q.shape[-1] ** -0.5
 
             def visit(j, carry, partial):
-                at = stack * tiling.k.count + j
-                scores = jnp.einsum("bgqd,bgkd->bgqk", query, k_tiles[at].astype(wide))
+                key, value = (tiling.take(x, tiling.k, stack, j).astype(wide) for x in (k, v))
+                scores = jnp.einsum("bgqd,bgkd->bgqk", query, key)
                 if partial:
                     scores = scene.hide(scores, row, i, j)
-                return carry.add(scores, v_tiles[at].astype(wide))
+                return carry.add(scores, value)
 
-            return visits.run(row, i, visit, _Softmax.start(query)).result()
+            part, stat = visits.run(row, i, visit, _Softmax.start(query)).result()
+            return tiling.put(out, part, tiling.q, stack, i), tiling.put_stat(lse, stat, stack, i)
 
-        out, lse = jax.lax.map(tile, jnp.arange(tiling.stacks * tiling.q.count, dtype=jnp.int32))
-        return BlockOut(tiling.join(out, tiling.q), tiling.join(lse, tiling.q)[..., 0].transpose(0, 2, 1))
+        empty = jnp.zeros(q.shape, wide), jnp.zeros((q.shape[0], q.shape[2], q.shape[1]), wide)
+        out, lse = tiling.over(tiling.q, tile, empty)
+        return BlockOut(out[:, : tiling.q.length], lse[..., : tiling.q.length])
 
     def backward(
         self,
@@ -92,20 +94,19 @@ class BlockwiseKernel(AbstractBlockKernel):
         visits = _Visits.over_queries(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)
         queries = _Queries.of(tiling, q, dout, lse, delta)
-        k_tiles, v_tiles = tiling.cut(k, tiling.k), tiling.cut(v, tiling.k)
+        k, v = tiling.padded(k, tiling.k), tiling.padded(v, tiling.k)
         scale = q.shape[-1] ** -0.5
 
-        def tile(dq, n):
-            stack, j = n // tiling.k.count, n % tiling.k.count
+        def tile(stack, j, carry):
+            dq, dk_all, dv_all = carry
             row = tiling.row_tile(stack)
-            key = k_tiles[n].astype(wide) * scale
-            across = key.swapaxes(-1, -2), v_tiles[n].astype(wide).swapaxes(-1, -2)
-            key_across, value_across = jax.lax.optimization_barrier(across)
+            key = tiling.take(k, tiling.k, stack, j).astype(wide) * scale
+            key_across, value_across = _across(key, tiling.take(v, tiling.k, stack, j).astype(wide))
 
             def visit(i, carry, partial):
                 dq, dk, dv = carry
-                at = stack * tiling.q.count + i
-                query, query_across, dout, dout_across, lse, delta = queries.tile(at, wide)
+                query, dout, lse, delta = queries.tile(stack, i, wide)
+                query_across, dout_across = _across(query, dout)
                 scores = jnp.einsum("bgqd,bgdk->bgqk", query, key_across)
                 if partial:
                     scores = scene.hide(scores, row, i, j)
@@ -113,15 +114,18 @@ class BlockwiseKernel(AbstractBlockKernel):
                 dscores = weights * (jnp.einsum("bgqd,bgdk->bgqk", dout, value_across) - delta)
                 dv += jnp.einsum("bgdq,bgqk->bgdk", dout_across, weights)
                 dk += jnp.einsum("bgdq,bgqk->bgdk", query_across, dscores)
-                return dq.at[at].add(jnp.einsum("bgqk,bgkd->bgqd", dscores, key)), dk, dv
+                sum_before = tiling.take(dq, tiling.q, stack, i)
+                sum_after = sum_before + jnp.einsum("bgqk,bgkd->bgqd", dscores, key)
+                return tiling.put(dq, sum_after, tiling.q, stack, i), dk, dv
 
             zero = jnp.zeros(key_across.shape, wide)
             dq, dk, dv = visits.run(row, j, visit, (dq, zero, zero))
-            return dq, (dk.swapaxes(-1, -2) * scale, dv.swapaxes(-1, -2))
+            dk, dv = dk.swapaxes(-1, -2) * scale, dv.swapaxes(-1, -2)
+            return dq, tiling.put(dk_all, dk, tiling.k, stack, j), tiling.put(dv_all, dv, tiling.k, stack, j)
 
-        steps = jnp.arange(tiling.stacks * tiling.k.count, dtype=jnp.int32)
-        dq, (dk, dv) = jax.lax.scan(tile, jnp.zeros(queries.q.shape, wide), steps)
-        return BlockGrads(tiling.join(dq, tiling.q), tiling.join(dk, tiling.k), tiling.join(dv, tiling.k))
+        zeros = tuple(jnp.zeros(x.shape, wide) for x in (queries.q, k, v))
+        dq, dk, dv = tiling.over(tiling.k, tile, zeros)
+        return BlockGrads(dq[:, : tiling.q.length], dk[:, : tiling.k.length], dv[:, : tiling.k.length])
 
 
 class _Softmax(NamedTuple):
@@ -150,29 +154,29 @@ class _Softmax(NamedTuple):
 
 
 class _Queries(NamedTuple):
-    """What the backward pass reads of each query tile.
+    """What the backward pass reads of each query tile, padded to whole blocks."""
 
-    q and dout are stored in both orientations: a transpose inside the loop would cost more than its GEMM.
-    """
-
-    q: Float[Array, "N rows heads M D"]
-    q_across: Float[Array, "N rows heads D M"]
-    dout: Float[Array, "N rows heads M D"]
-    dout_across: Float[Array, "N rows heads D M"]
-    lse: Float[Array, "N rows heads M 1"]
-    delta: Float[Array, "N rows heads M 1"]
+    tiling: Tiling
+    q: Float[Array, "B M H D"]
+    dout: Float[Array, "B M H D"]
+    lse: Float[Array, "B H M"]
+    delta: Float[Array, "B H M"]
 
     @staticmethod
     def of(tiling: Tiling, q: Array, dout: Array, lse: Array, delta: Array) -> "_Queries":
-        q, dout = tiling.cut(q, tiling.q), tiling.cut(dout, tiling.q)
         # A query that sees nothing has lse -inf; +inf makes each of its weights exp(score - inf) = 0.
         lse = jnp.where(jnp.isneginf(lse), jnp.inf, lse)
-        columns = [x.transpose(0, 2, 1)[..., None] for x in (lse, delta)]
-        stats = tiling.cut(columns[0], tiling.q, jnp.inf), tiling.cut(columns[1], tiling.q)
-        return _Queries(q, q.swapaxes(-1, -2), dout, dout.swapaxes(-1, -2), *stats)
+        stats = tiling.padded_stat(lse, jnp.inf), tiling.padded_stat(delta)
+        return _Queries(tiling, tiling.padded(q, tiling.q), tiling.padded(dout, tiling.q), *stats)
 
-    def tile(self, at, wide) -> tuple[Array, ...]:
-        return tuple(x[at].astype(wide) for x in self)
+    def tile(self, stack, i, wide) -> tuple[Array, ...]:
+        arrays = (self.tiling.take(x, self.tiling.q, stack, i).astype(wide) for x in (self.q, self.dout))
+        return *arrays, *(self.tiling.take_stat(x, stack, i) for x in (self.lse, self.delta))
+
+
+def _across(*tiles: Array) -> tuple[Array, ...]:
+    """The tiles transposed, now: left to itself, XLA on CPU would do it inside the product, at its price."""
+    return tuple(jax.lax.optimization_barrier(tuple(x.swapaxes(-1, -2) for x in tiles)))
 
 
 class _Scene(NamedTuple):

@@ -1,16 +1,21 @@
 """How one attention call is cut into tiles that stay in cache.
 
-Owns the arithmetic of tiles (block lengths, how many rows and key heads one tile holds) and the moves between
-"B T H D" arrays and stacks of tiles. It computes nothing; `blockwise` does.
+Owns the arithmetic of tiles (block lengths, how many rows and key heads one tile holds), reading them from
+"B T H D" arrays and writing them back: no copy of a whole array is made unless it must be padded. It computes
+nothing; `blockwise` does.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int32, Shaped
 
 from lwm_core.attention.coords import TokenCoords
 
+
+Index = Int32[Array, ""]
 
 # Scores held by one tile, two megabytes: on CPUs, times from 2**17 to 2**20 differ by a tenth.
 _TILE_SCORES = 2**19
@@ -42,8 +47,8 @@ class Blocks:
 class Tiling:
     """A call of `batch` rows, `groups` key heads and `ratio` query heads per key head.
 
-    One tile is `rows` rows times `heads` key heads times one query block times one key block. Stacks of tiles
-    lead with `stacks`: (row tile, head tile) pairs, row tiles outermost.
+    One tile is `rows` rows times `heads` key heads times one query block times one key block. A "stack" is a
+    (row tile, head tile) pair, row tiles outermost.
     """
 
     batch: int
@@ -69,26 +74,66 @@ class Tiling:
     def stacks(self) -> int:
         return (self.batch // self.rows) * (self.groups // self.heads)
 
-    def row_tile(self, stack: Int32[Array, ""]) -> Int32[Array, ""]:
+    def row_tile(self, stack: Index) -> Index:
         """Which tile of rows a stack belongs to: the index into `cut_coords` and block decisions."""
         return stack // (self.groups // self.heads)
 
-    def cut(self, x: Shaped[Array, "B T H D"], by: Blocks, fill: float = 0) -> Shaped[Array, "N rows heads M D"]:
-        """Tiles of an array over queries or keys: N = stacks * blocks, M = heads per key head * block size."""
-        ratio, dim = x.shape[2] // self.groups, x.shape[3]
-        x = jnp.pad(x, ((0, 0), (0, by.count * by.size - by.length), (0, 0), (0, 0)), constant_values=fill)
-        row_tiles, head_tiles = self.batch // self.rows, self.groups // self.heads
-        x = x.reshape(row_tiles, self.rows, by.count, by.size, head_tiles, self.heads, ratio, dim)
-        x = x.transpose(0, 4, 2, 1, 5, 6, 3, 7)
-        return x.reshape(self.stacks * by.count, self.rows, self.heads, ratio * by.size, dim)
+    def padded(self, x: Shaped[Array, "B T H D"], by: Blocks) -> Shaped[Array, "B M H D"]:
+        """The array with its last block filled up with zeros; itself where blocks are whole."""
+        return jnp.pad(x, ((0, 0), (0, by.count * by.size - by.length), (0, 0), (0, 0)))
 
-    def join(self, tiles: Shaped[Array, "N rows heads M D"], by: Blocks) -> Shaped[Array, "B T H D"]:
-        """The inverse of `cut`."""
-        ratio, dim = tiles.shape[3] // by.size, tiles.shape[4]
-        row_tiles, head_tiles = self.batch // self.rows, self.groups // self.heads
-        x = tiles.reshape(row_tiles, head_tiles, by.count, self.rows, self.heads, ratio, by.size, dim)
-        x = x.transpose(0, 3, 2, 6, 1, 4, 5, 7)
-        return x.reshape(self.batch, by.count * by.size, self.groups * ratio, dim)[:, : by.length]
+    def padded_stat(self, x: Shaped[Array, "B H T"], fill: float = 0) -> Shaped[Array, "B H M"]:
+        """As `padded`, for statistics of the queries."""
+        extra = self.q.count * self.q.size - self.q.length
+        return jnp.pad(x, ((0, 0), (0, 0), (0, extra)), constant_values=fill)
+
+    def over(self, by: Blocks, step: Callable, start):
+        """Folds `step(stack, block, carry)` over all blocks of all stacks."""
+
+        def one(carry, n):
+            return step(n // by.count, n % by.count, carry), None
+
+        return jax.lax.scan(one, start, jnp.arange(self.stacks * by.count, dtype=jnp.int32))[0]
+
+    def take(
+        self, x: Shaped[Array, "B M H D"], by: Blocks, stack: Index, block: Index
+    ) -> Shaped[Array, "rows heads m D"]:
+        """One tile of a padded array over queries or keys: m = heads per key head * block size."""
+        ratio, dim = x.shape[2] // self.groups, x.shape[3]
+        shape = self.rows, by.size, self.heads, ratio, dim
+        tile = jax.lax.dynamic_slice(x, self._corner(by, ratio, stack, block), self._sizes(by, ratio, dim))
+        return tile.reshape(shape).transpose(0, 2, 3, 1, 4).reshape(self.rows, self.heads, ratio * by.size, dim)
+
+    def put(
+        self, x: Shaped[Array, "B M H D"], tile: Shaped[Array, "rows heads m D"], by: Blocks, stack: Index, block: Index
+    ):
+        """The padded array with one tile written."""
+        ratio, dim = x.shape[2] // self.groups, x.shape[3]
+        tile = tile.reshape(self.rows, self.heads, ratio, by.size, dim).transpose(0, 3, 1, 2, 4)
+        tile = tile.reshape(self._sizes(by, ratio, dim))
+        return jax.lax.dynamic_update_slice(x, tile, self._corner(by, ratio, stack, block))
+
+    def take_stat(self, x: Shaped[Array, "B H M"], stack: Index, block: Index) -> Shaped[Array, "rows heads m 1"]:
+        """One tile of padded statistics of the queries."""
+        row, slot, head, _ = self._corner(self.q, self.ratio, stack, block)
+        sizes = self.rows, self.heads * self.ratio, self.q.size
+        tile = jax.lax.dynamic_slice(x, (row, head, slot), sizes)
+        return tile.reshape(self.rows, self.heads, self.ratio * self.q.size, 1)
+
+    def put_stat(self, x: Shaped[Array, "B H M"], tile: Shaped[Array, "rows heads m 1"], stack: Index, block: Index):
+        """Padded statistics with one tile written."""
+        row, slot, head, _ = self._corner(self.q, self.ratio, stack, block)
+        tile = tile.reshape(self.rows, self.heads * self.ratio, self.q.size)
+        return jax.lax.dynamic_update_slice(x, tile, (row, head, slot))
+
+    def _corner(self, by: Blocks, ratio: int, stack: Index, block: Index):
+        """Where a tile starts in a padded array."""
+        head_tiles = self.groups // self.heads
+        row, head = stack // head_tiles * self.rows, stack % head_tiles * self.heads * ratio
+        return row, block * by.size, head, jnp.int32(0)
+
+    def _sizes(self, by: Blocks, ratio: int, dim: int) -> tuple[int, int, int, int]:
+        return self.rows, by.size, self.heads * ratio, dim
 
     def cut_coords(self, at: TokenCoords, by: Blocks) -> tuple[Int32[Array, "N m rows b"], Int32[Array, "N m rows b"]]:
         """(position, segment) of every row tile and block; padding gets segment 0."""

@@ -116,13 +116,24 @@ def test_packed_rows_visit_few_blocks():
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 2, 4), (2, 200, 6, 4), (5, 129, 4, 3)])
-def test_cutting_into_tiles_loses_nothing(shape):
+def test_tiles_taken_and_put_back_lose_nothing(shape):
     batch, length, heads, dim = shape
-    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    random = np.random.default_rng(0)
     tiling = Tiling.of(shape, (batch, length, heads // 2, dim), 64, 32)
     assert tiling.q.count * tiling.q.size >= length > (tiling.q.count - 1) * tiling.q.size
     for blocks in (tiling.q, tiling.k):
-        np.testing.assert_array_equal(tiling.join(tiling.cut(jnp.asarray(x), blocks), blocks), x)
+        x = tiling.padded(jnp.asarray(random.standard_normal(shape), jnp.float32), blocks)
+
+        def copied(stack, block, carry, x=x, blocks=blocks):
+            return tiling.put(carry, tiling.take(x, blocks, stack, block), blocks, stack, block)
+
+        np.testing.assert_array_equal(tiling.over(blocks, copied, jnp.zeros_like(x)), x)
+    stat = tiling.padded_stat(jnp.asarray(random.standard_normal((batch, heads, length)), jnp.float32), 1.0)
+
+    def copied_stat(stack, block, carry):
+        return tiling.put_stat(carry, tiling.take_stat(stat, stack, block), stack, block)
+
+    np.testing.assert_array_equal(tiling.over(tiling.q, copied_stat, jnp.zeros_like(stat)), stat)
 
 
 def test_blocks_stay_within_their_limit():
