@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import equinox as eqx
 import jax
@@ -82,6 +82,23 @@ class Pipeline:
         if self.curriculum is not None:
             return self.vocabulary_for(self.curriculum.stages[0])
         return Vocabulary((self._text, *self._others.values()))
+
+    def begun(self) -> tuple[AbstractSequenceModel, Vocabulary]:
+        """What a new run starts from."""
+        return self.model, self.vocabulary
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages to train through; raises `ValueError` when there is no curriculum."""
+        if self.curriculum is None:
+            raise ValueError("This pipeline cannot train: it has no curriculum.")
+        return self.curriculum.stages
+
+    def packer_for(self, stage: Stage) -> Packer:
+        """The packer, for rows of the stage's length."""
+        if self.packer is None:
+            raise ValueError("This pipeline cannot train: it has no packer.")
+        return replace(cast(Any, self.packer), length=stage.sequence_length)
 
     def vocabulary_for(self, stage: Stage) -> Vocabulary:
         """The id space during a stage: text, then the modalities it names, in its order."""

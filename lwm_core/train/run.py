@@ -8,8 +8,9 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -28,12 +29,9 @@ from lwm_core.train.observer import (
 )
 from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
 from lwm_core.train.step import TrainState, init_state, make_step
+from lwm_core.train.trainable import Trainable
 from lwm_core.train.weights import with_theta, with_vocabulary
 from lwm_core.vocab import Vocabulary
-
-
-if TYPE_CHECKING:
-    from lwm_core.pipeline import Pipeline
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Place:
     stream: Any = None
 
 
-def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: bool = False) -> None:
+def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: bool = False) -> None:
     """Runs the curriculum into `out`, or goes on from its newest checkpoint.
 
     - `until`: the name of the stage to stop after; None runs them all.
@@ -59,16 +57,14 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     if (found is not None) != resume:
         wrong = f"{out} already holds a run: resume it, or" if found else f"{out} holds no checkpoint to resume:"
         raise CheckpointError(f"{wrong} give another directory.")
-    if pipeline.curriculum is None or pipeline.packer is None:
-        raise ValueError("This pipeline cannot train: it needs a curriculum and a packer.")
-    stages = pipeline.curriculum.stages
+    stages = pipeline.stages
     names = [stage.name for stage in stages]
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
-    model, place, moments = _start(pipeline, found)
+    model, vocabulary, place, moments = _start(pipeline, found)
     last = len(stages) if until is None else names.index(until) + 1
     first = place.stage + (place.stage_step >= stages[place.stage].steps)
-    check_stages(pipeline, range(first, last), model, _vocabulary(pipeline, found))
+    check_stages(pipeline, range(first, last), model, vocabulary)
     if not resume:
         out.mkdir(parents=True, exist_ok=True)
         (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
@@ -84,25 +80,20 @@ def train(pipeline: "Pipeline", out: Path, *, until: str | None = None, resume: 
     _notify(pipeline, RunFinished(out, place.step))
 
 
-def _start(pipeline, found: Path | None):
-    """The model, where the run stands, and how to restore its moments (None at a stage's start)."""
+def _start(pipeline: Trainable, found: Path | None):
+    """The model and its id space, where the run stands, and how to restore moments (None at a stage's start)."""
     if found is None:
-        return pipeline.model, Place(), None
+        return *pipeline.begun(), Place(), None
     manifest = pipeline.checkpoint.manifest(found)
-    names = [stage.name for stage in pipeline.curriculum.stages]
+    names = [stage.name for stage in pipeline.stages]
     if manifest.stage not in names:
         raise CheckpointError(f"{found} stands in stage {manifest.stage!r}; this curriculum has {', '.join(names)}.")
     place = Place(manifest.step, names.index(manifest.stage), manifest.stage_step, manifest.stream)
-    model = pipeline.restored(found)
-    return model, place, lambda like: pipeline.checkpoint.restore(found, "optimizer", like)
+    vocabulary = Vocabulary.of_data(manifest.vocabulary)
+    return pipeline.restored(found), vocabulary, place, partial(pipeline.checkpoint.restore, found, "optimizer")
 
 
-def _vocabulary(pipeline, found: Path | None) -> Vocabulary:
-    """The id space that the run goes on from."""
-    return pipeline.vocabulary if found is None else Vocabulary.of_data(pipeline.checkpoint.manifest(found).vocabulary)
-
-
-def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
+def _run_stage(pipeline: Trainable, out: Path, stage: Stage, model, place: Place, moments):
     """Trains one stage to its end and returns the model and the place after it."""
     if place.stage_step >= stage.steps:
         return model, place
@@ -127,7 +118,7 @@ def _run_stage(pipeline, out: Path, stage: Stage, model, place: Place, moments):
     return after.model, here
 
 
-def _steps(pipeline, stage, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
+def _steps(pipeline: Trainable, stage, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
     """The stage's remaining steps, one at a time, each announced when its numbers are known."""
     stream_state = stream.init() if place.stream is None else place.stream
     while place.stage_step < stage.steps:
@@ -143,7 +134,7 @@ def _steps(pipeline, stage, stream, step, state, place, mesh) -> Iterator[tuple[
         yield state, place
 
 
-def _save(pipeline, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
+def _save(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
     manifest = Manifest(
         step=place.step,
         stage=stage.name,
@@ -172,6 +163,6 @@ def describe(attention, mesh: Mesh | None) -> str:
     return f"{type(attention).__name__} in {type(attention.layout).__name__} order on {where}"
 
 
-def _notify(pipeline, event) -> None:
+def _notify(pipeline: Trainable, event) -> None:
     for observer in pipeline.observers:
         observer.notify(event)

@@ -6,7 +6,6 @@ a length does not divide. It trains nothing: the order of events is `run`'s.
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 
 import equinox as eqx
 import jax
@@ -22,6 +21,7 @@ from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import Batch
 from lwm_core.train.feed import check_rows, order_of
 from lwm_core.train.step import check_accumulate
+from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
 
 
@@ -36,9 +36,9 @@ def stage_mesh(stage: Stage) -> Iterator[Mesh | None]:
         yield mesh
 
 
-def stage_stream(pipeline, index: int, vocabulary: Vocabulary) -> Stream:
+def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Stream:
     """The rows of stage `index`; raises `ValueError` for a source that is missing or holds no document."""
-    stage = pipeline.curriculum.stages[index]
+    stage = pipeline.stages[index]
     missing = sorted(set(stage.mixture) - set(pipeline.sources))
     if missing:
         have = ", ".join(sorted(pipeline.sources)) or "none"
@@ -47,19 +47,21 @@ def stage_stream(pipeline, index: int, vocabulary: Vocabulary) -> Stream:
         sources={name: pipeline.sources[name] for name in stage.mixture},
         mixture=stage.mixture,
         render=pipeline.renderer(vocabulary),
-        packer=replace(pipeline.packer, length=stage.sequence_length),
+        packer=pipeline.packer_for(stage),
         rows=stage.rows,
         seed=int(np.random.SeedSequence([pipeline.seed, index]).generate_state(1)[0]),
     )
 
 
-def check_stages(pipeline, indices: Sequence[int], model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
+def check_stages(
+    pipeline: Trainable, indices: Sequence[int], model: AbstractSequenceModel, vocabulary: Vocabulary
+) -> None:
     """Raises `ValueError` for the first of these stages that cannot run, before any of them has.
 
     - `model`, `vocabulary`: what the first of them starts from.
     """
     for index in indices:
-        stage = pipeline.curriculum.stages[index]
+        stage = pipeline.stages[index]
         try:
             vocabulary = _continued(pipeline.vocabulary_for(stage), vocabulary)
             stage_stream(pipeline, index, vocabulary)
@@ -88,7 +90,7 @@ def _spell(vocabulary: Vocabulary) -> str:
     return ", ".join(f"{modality.name} ({modality.size})" for modality in vocabulary.modalities)
 
 
-def _check_model(pipeline, stage: Stage, model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
+def _check_model(pipeline: Trainable, stage: Stage, model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
     """Traces the loss without computing it, so that attention and kernel can refuse."""
 
     def loss(model):
