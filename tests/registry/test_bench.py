@@ -71,3 +71,8 @@ def test_bad_input_says_what_to_type(lwm, words, said):
 def test_nothing_measured_is_an_error_with_the_reasons(lwm):
     code, _, err = lwm(*"bench attention --case ring-4 --backend local --length 64".split())
     assert code == 2 and "No backend could be measured" in err and "'ring'" in err
+
+
+def test_a_case_that_takes_too_long_is_reported_with_what_to_change(lwm):
+    code, _, err = lwm(*"bench attention --case ring-4 --backend ring --length 64 --limit 1".split())
+    assert code == 2 and "not done after 1 s" in err

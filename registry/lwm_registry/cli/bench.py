@@ -1,7 +1,7 @@
 """`lwm bench attention`: parts of the catalog and their peers, measured side by side.
 
-Owns the choice of contenders and how results are shown and kept; measuring is `lwm_core.bench`'s. Each number of
-devices gets a process of its own, because splitting a CPU into devices changes how it runs one.
+Owns the choice of contenders and how results are shown and kept; measuring is `lwm_core.bench`'s. Each case gets a
+process of its own: splitting a CPU into devices changes how it runs one, and a crash costs one case.
 """
 
 import importlib.util
@@ -10,8 +10,8 @@ import multiprocessing
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +23,7 @@ from lwm_registry.errors import RegistryError, UnknownName, did_you_mean, listed
 
 
 SUBJECTS = ("attention",)
+Found = dict[str, list[dict[str, Any]]]
 
 
 def bench(
@@ -36,6 +37,7 @@ def bench(
     devices: Annotated[
         int | None, typer.Option("--devices", min=1, help="Spread rows over so many devices, simulated on a CPU.")
     ] = None,
+    limit: Annotated[float, typer.Option("--limit", min=1, help="Seconds that one case may take.")] = 900,
     out: Annotated[Path | None, typer.Option("--out", help="A folder for the JSON, the table and a plot.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Results as JSON.")] = False,
 ) -> None:
@@ -52,7 +54,7 @@ def bench(
 
     cases = [one.at(length, devices) for one in _cases(case)]
     names = _backends(backend)
-    found = _measured(cases, names, repeats)
+    found = _measured(cases, names, repeats, limit)
     result = {"run": facts(shlex.join(["lwm", *sys.argv[1:]]), names), **found}
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
@@ -101,36 +103,57 @@ def _backends(names: Iterable[str] | None) -> list[str]:
     return list(names)
 
 
-def _measured(cases: Sequence, names: list[str], repeats: int) -> dict[str, list[dict[str, Any]]]:
-    """The records and refusals of all cases, each number of devices in a process of its own."""
-    found: dict[str, list[dict[str, Any]]] = {"records": [], "refused": []}
-    for count in sorted({case.devices for case in cases}):
-        group = [case for case in cases if case.devices == count]
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as child:
-            for key, values in child.submit(_measure, group, names, repeats, count).result().items():
-                found[key] += values
+def _measured(cases: Sequence, names: list[str], repeats: int, limit: float) -> Found:
+    """The records and refusals of all cases; a case that ends its process or hangs is a refusal too."""
+    found: Found = {"records": [], "refused": []}
+    for case in cases:
+        for key, values in _apart(case, names, repeats, limit).items():
+            found[key] += values
     if not found["records"]:
         reasons = "\n".join(f"{r['backend']} on {r['case']}: {r['reason']}" for r in found["refused"])
         raise RegistryError(f"No backend could be measured.\n{reasons}")
     return found
 
 
-def _measure(cases: Sequence, names: list[str], repeats: int, devices: int) -> dict[str, list[dict[str, Any]]]:
+def _apart(case: Any, names: list[str], repeats: int, limit: float) -> Found:
+    """One case in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_answer, args=(sender, case, names, repeats))
+    child.start()
+    sender.close()
+    try:
+        answer = receiver.recv() if receiver.poll(limit) else f"it was not done after {limit:g} s (--limit)."
+    except EOFError:
+        answer = "its process ended without an answer; the lines above may say why."
+    if child.is_alive() and isinstance(answer, str):
+        child.kill()
+    child.join()
+    if isinstance(answer, Exception):
+        raise answer
+    if isinstance(answer, str):
+        return {"records": [], "refused": [{"backend": "all", "case": case.name, "reason": answer}]}
+    return answer
+
+
+def _answer(sender: Connection, case: Any, names: list[str], repeats: int) -> None:
+    try:
+        sender.send(_measure(case, names, repeats))
+    except Exception as error:
+        sender.send(error)
+
+
+def _measure(case: Any, names: list[str], repeats: int) -> Found:
     import jax
 
     # A program loaded from the cache is not what was just compiled: on simulated devices, XLA runs its collectives
     # in no fixed order and aborts.
     jax.config.update("jax_enable_compilation_cache", False)
-    simulate(devices)
+    simulate(case.devices)
     from lwm_core.bench import contest
 
-    contenders = [_contender(name) for name in names]
-    found: dict[str, list[dict[str, Any]]] = {"records": [], "refused": []}
-    for case in cases:
-        records, refused = contest(case, contenders, repeats, _told)
-        found["records"] += [asdict(record) for record in records]
-        found["refused"] += [refusal._asdict() for refusal in refused]
-    return found
+    records, refused = contest(case, [_contender(name) for name in names], repeats, _told)
+    return {"records": [asdict(r) for r in records], "refused": [r._asdict() for r in refused]}
 
 
 def _contender(name: str):
