@@ -2,10 +2,12 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
 from lwm_registry import cli
+from lwm_registry.cli import bench
 
 
 FIELDS = {"backend", "case", "direction", "seconds_median", "flops_per_second", "temporary_bytes"}
@@ -23,6 +25,16 @@ def lwm(monkeypatch, capsys):
         return end.value.code or 0, printed.out, printed.err
 
     return run
+
+
+README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("subject", [subject.__name__ for subject in bench.SUBJECTS])
+def test_every_subject_is_in_the_readme_and_its_help_has_an_example(lwm, subject):
+    code, out, _ = lwm("bench", subject, "--help")
+    assert code == 0 and f"Example: lwm bench {subject}" in out
+    assert f"`lwm bench {subject}" in README
 
 
 def test_it_measures_every_attention_in_turns_and_keeps_what_it_found(lwm, tmp_path):

@@ -9,7 +9,7 @@ import sys
 
 import typer
 
-from lwm_registry.cli.bench import bench
+from lwm_registry.cli import bench
 from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
@@ -21,7 +21,7 @@ from lwm_registry.cli.sample import sample
 from lwm_registry.cli.train import train
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, bench, demo)
+COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, demo)
 
 app = typer.Typer(
     name="lwm",
@@ -34,6 +34,7 @@ app = typer.Typer(
 )
 for command in COMMANDS:
     app.command()(command)
+app.add_typer(bench.app)
 
 
 def main() -> None:

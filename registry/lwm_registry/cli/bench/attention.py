@@ -22,12 +22,10 @@ from lwm_registry.cli.common import print_json, print_table, simulate
 from lwm_registry.errors import RegistryError, UnknownName, did_you_mean, listed
 
 
-SUBJECTS = ("attention",)
 Found = dict[str, list[dict[str, Any]]]
 
 
-def bench(
-    subject: Annotated[str, typer.Argument(help="What to measure: attention.")],
+def attention(
     case: Annotated[list[str] | None, typer.Option("--case", help="A case's name; all by default.")] = None,
     backend: Annotated[
         list[str] | None, typer.Option("--backend", help="An attention, attention/kernel or peer; all by default.")
@@ -48,8 +46,6 @@ def bench(
 
     Example: lwm bench attention --case ring-4 --backend ring --backend ringattention --length 4096
     """
-    if subject not in SUBJECTS:
-        raise UnknownName(f"There is no benchmark {subject!r}.{did_you_mean(subject, SUBJECTS)} Write: attention.")
     from lwm_core.bench.report import drawn, facts, markdown
 
     cases = [one.at(length, devices) for one in _cases(case)]
@@ -87,15 +83,15 @@ def _backends(names: Iterable[str] | None) -> list[str]:
     if not names:
         return [*parts, *(name for name, peer in PEERS.items() if importlib.util.find_spec(peer.package))]
     for name in names:
-        attention, _, kernel = name.partition("/")
+        part, _, kernel = name.partition("/")
         if name in PEERS:
             if importlib.util.find_spec(PEERS[name].package) is None:
                 raise RegistryError(f"The peer {name!r} is not installed: pip install {PEERS[name].package}.")
             continue
-        if not catalog().named("attention", attention):
+        if not catalog().named("attention", part):
             known = [*parts, *PEERS]
             raise UnknownName(
-                f"There is no backend {name!r}.{did_you_mean(attention, known)} Attentions: {listed(parts)} "
+                f"There is no backend {name!r}.{did_you_mean(part, known)} Attentions: {listed(parts)} "
                 f"(or attention/kernel). Peers: {listed(PEERS)}."
             )
         if kernel:
@@ -162,8 +158,8 @@ def _contender(name: str):
 
     if name in PEERS:
         return PEERS[name]
-    attention, _, kernel = name.partition("/")
-    spec = {"use": attention, "kernel": {"use": kernel}} if kernel else {"use": attention}
+    part, _, kernel = name.partition("/")
+    spec = {"use": part, "kernel": {"use": kernel}} if kernel else {"use": part}
     return PartContender(name, catalog().build("attention", spec))
 
 
