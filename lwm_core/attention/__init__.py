@@ -4,6 +4,7 @@ from lwm_core.attention.attend import Schedule as Schedule
 from lwm_core.attention.attend import attend as attend
 from lwm_core.attention.base import AbstractAttention as AbstractAttention
 from lwm_core.attention.base import AbstractBlockKernel as AbstractBlockKernel
+from lwm_core.attention.base import AbstractRunningKernel as AbstractRunningKernel
 from lwm_core.attention.base import AttentionSite as AttentionSite
 from lwm_core.attention.base import BlockGrads as BlockGrads
 from lwm_core.attention.base import BlockOut as BlockOut
@@ -18,6 +19,7 @@ from lwm_core.attention.extent import Extent as Extent
 from lwm_core.attention.extent import visible_blocks as visible_blocks
 from lwm_core.attention.local import LocalAttention as LocalAttention
 from lwm_core.attention.merge import Running as Running
+from lwm_core.attention.merge import accumulator as accumulator
 from lwm_core.attention.merge import merge as merge
 from lwm_core.attention.merge import merge_over as merge_over
 from lwm_core.attention.placement import Placement as Placement

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from equinox import AbstractVar
 from jax.sharding import AxisType
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.layout.base import AbstractLayout
@@ -120,6 +120,36 @@ class AbstractBlockKernel(eqx.Module):
         `lse` is the *global* log-sum-exp, over every block the queries see; `delta` is
         sum over D of dout * (global out). With them the blocks' gradients simply add (FlashAttention-2, alg. 2).
         """
+
+
+class AbstractRunningKernel(AbstractBlockKernel):
+    """A block kernel that carries the softmax from one key block to the next itself.
+
+    What is carried is the kernel's own (a numerator, a maximum and a sum, laid out and padded as it likes), so a
+    schedule over many blocks pays no merge between them. Schedules reach it, and every other kernel, through
+    `accumulator`.
+    """
+
+    @abc.abstractmethod
+    def start(self, q: Float[Array, "B T H D"]) -> PyTree:
+        """What is carried before the first key block."""
+
+    @abc.abstractmethod
+    def accumulate(
+        self,
+        running: PyTree,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> PyTree:
+        """`running` with the attention over these keys added; same shapes and dtypes."""
+
+    @abc.abstractmethod
+    def result(self, running: PyTree, q: Float[Array, "B T H D"]) -> BlockOut:
+        """The attention over every key accumulated, as `forward` would return it."""
 
 
 class AbstractAttention(eqx.Module):

@@ -1,17 +1,19 @@
 """Adding up partial attentions by their log-sum-exp.
 
 Owns the one formula by which outputs over disjoint sets of keys become the output over their union. It does
-not compute attention; schedules call it between hops. Its gradient is not needed: a schedule's custom
-gradient works from the merged log-sum-exp (`attend`).
+not compute attention; schedules call it between hops, through `accumulator`. Its gradient is not needed: a
+schedule's custom gradient works from the merged log-sum-exp (`attend`).
 Source: the online softmax of FlashAttention (arXiv:2205.14135, section 3.1).
 """
+
+from dataclasses import dataclass
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lwm_core.attention.base import BlockOut
+from lwm_core.attention.base import AbstractBlockKernel, AbstractRunningKernel, BlockOut
 
 
 class Running(eqx.Module):
@@ -45,6 +47,27 @@ class Running(eqx.Module):
         """The attention over every key added."""
         mass = jnp.where(self.mass == 0, 1, self.mass)
         return BlockOut(self.total / _column(mass), self.top + jnp.log(mass))
+
+
+@dataclass(frozen=True)
+class Merging:
+    """Any block kernel, its blocks added up by `Running`: the terms of `AbstractRunningKernel`."""
+
+    kernel: AbstractBlockKernel
+
+    def start(self, q) -> Running:
+        return Running.nothing(q)
+
+    def accumulate(self, running: Running, q, k, v, q_at, kv_at, rule) -> Running:
+        return running.add(self.kernel.forward(q, k, v, q_at, kv_at, rule))
+
+    def result(self, running: Running, q) -> BlockOut:
+        return running.result()
+
+
+def accumulator(kernel: AbstractBlockKernel) -> "AbstractRunningKernel | Merging":
+    """How a schedule adds up a kernel's blocks: inside the kernel where it can do so, by `Running` elsewhere."""
+    return kernel if isinstance(kernel, AbstractRunningKernel) else Merging(kernel)
 
 
 def merge(first: BlockOut, second: BlockOut) -> BlockOut:

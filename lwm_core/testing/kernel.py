@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lwm_core.attention.base import AbstractBlockKernel, AttentionSite
+from lwm_core.attention.base import AbstractBlockKernel, AbstractRunningKernel, AttentionSite
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.attention.merge import merge
 from lwm_core.testing.attention import (
@@ -38,7 +38,10 @@ def check_kernel(kernel: AbstractBlockKernel, cases: tuple[AttentionCase, ...] =
             refusals.append(f"{case.name}: {support.reason}")
             continue
         served += 1
-        compare(run_in_blocks(kernel, case, inputs), oracle(inputs, case.rule), tolerance(case.dtype), case.name)
+        expected, within = oracle(inputs, case.rule), tolerance(case.dtype)
+        compare(run_in_blocks(kernel, case, inputs), expected, within, case.name)
+        if isinstance(kernel, AbstractRunningKernel):
+            _check_running(kernel, case, inputs, expected, within)
     assert served, f"{kernel} refused every case, so nothing was checked. " + " ".join(refusals)
 
 
@@ -62,6 +65,25 @@ def run_in_blocks(
     dk, dv = (np.concatenate([grad[n] for grad in grads], axis=1) for n in (1, 2))
     found = whole.out, whole.lse, np.asarray(grads[0].dq) + np.asarray(grads[1].dq), dk, dv
     return Answer(*(np.asarray(x, np.float64) for x in found))
+
+
+def _check_running(kernel: AbstractRunningKernel, case: AttentionCase, inputs: Inputs, expected: Answer, within):
+    """What the kernel carries over three unequal blocks must end in the definition's output and log-sum-exp."""
+    q, k, v = map(jnp.asarray, inputs[:3])
+    q_at, kv_at = inputs.coords()
+    cuts = 0, k.shape[1] // 4, k.shape[1] // 2 + 1, k.shape[1]
+
+    @jax.jit
+    def run(q, k, v, q_at, kv_at):
+        running = kernel.start(q)
+        for start, stop in zip(cuts, cuts[1:], strict=False):
+            block = jax.tree.map(lambda x, span=slice(start, stop): x[:, span], (k, v, kv_at))
+            key, value, at = block
+            running = kernel.accumulate(running, q, key, value, q_at, at, case.rule)
+        return kernel.result(running, q)
+
+    out, lse = (np.asarray(x, np.float64) for x in run(q, k, v, q_at, kv_at))
+    compare(expected._replace(out=out, lse=lse), expected, within, f"{case.name}, carried over three blocks")
 
 
 @lru_cache(maxsize=32)

@@ -19,10 +19,10 @@ from lwm_core.attention import (
     BlockGrads,
     BlockOut,
     BlockwiseKernel,
-    Running,
     Support,
     TokenCoords,
     Visibility,
+    accumulator,
     require,
 )
 from lwm_core.layout import AbstractLayout, Zigzag
@@ -78,18 +78,20 @@ class Ring:
     axis: str
 
     def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
-        def see(block) -> BlockOut:
+        parts = accumulator(self.kernel)
+
+        def see(seen, block):
             key, value, at = block
-            return self.kernel.forward(q, key, value, q_at, at, rule)
+            return parts.accumulate(seen, q, key, value, q_at, at, rule)
 
         def hop(carry, _):
             block, seen = carry
             coming = self._pass_on(block)
-            return (coming, seen.add(see(block))), None
+            return (coming, see(seen, block)), None
 
-        start = (k, v, kv_at), Running.nothing(q)
+        start = (k, v, kv_at), parts.start(q)
         (block, seen), _ = jax.lax.scan(hop, start, length=self._shards() - 1)
-        return seen.add(see(block)).result()
+        return parts.result(see(seen, block), q)
 
     def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
         """Gradients of keys travel with their keys, in the statistics' dtype, and make the last hop home.
