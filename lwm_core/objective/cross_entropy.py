@@ -1,73 +1,66 @@
-"""Next-token cross-entropy, a chunk of tokens at a time.
+"""Next-token cross-entropy: the weighted mean over all targets of a step.
 
-No B×T×V array exists in the forward pass or the backward: each chunk's scores are made, used and recomputed.
-Softmax runs over the whole id space or, as LWM's two heads were trained, within the target's own modality.
+Owns how a modality's weight enters and what is divided by what. The weight of each target within its document comes
+with the batch; scores, a chunk at a time, are `scores`'s.
 """
 
-from typing import Literal
+import math
+from collections.abc import Mapping
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32
 
 from lwm_core.attention.coords import Visibility
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective, Batch, Loss
+from lwm_core.objective.parts import parts_of
+from lwm_core.objective.scores import Mask, Normalise, check_choice, check_chunk, score
 from lwm_core.vocab import Vocabulary
 
 
 class CrossEntropy(AbstractObjective):
-    """Weighted negative log-likelihood of the targets, in float32.
+    """Σ w·a·ce / Σ w·a over the targets of a step: negative log-likelihood ce in float32, the packer's weight a, and
+    the weight w of the target's modality. A modality that is absent adds to neither sum, so it dilutes nothing.
 
     - `chunk`: tokens of each row whose scores exist at a time;
     - `normalise`: "joint" lets the model choose the modality itself; "per-modality" compares a target only with
       ids of its own modality (LWM's released heads);
     - `z_loss`: coefficient of log²(sum of exp scores), which keeps scores from drifting (PaLM, §5);
-    - `rule`: which tokens a token may see while training.
+    - `rule`: which tokens of its document a token may see while training;
+    - `modality_weights`: modality → w, 1 where it is not named; `{vision = 0.5}`. Parts are reported without it;
+    - `mask`: "segment" keeps the documents of a row apart; "none" is naive packing: a token sees all of its row
+      before it and positions run on, as in LWM's released code. A document's first token is no target either way
+      (nor is it there: its begin marker has no loss).
     """
 
     chunk: int = eqx.field(static=True, default=1024)
-    normalise: Literal["joint", "per-modality"] = eqx.field(static=True, default="joint")
+    normalise: Normalise = eqx.field(static=True, default="joint")
     z_loss: float = eqx.field(static=True, default=0.0)
     rule: Visibility = Visibility()
+    modality_weights: Mapping[str, float] = eqx.field(default_factory=dict)
+    mask: Mask = eqx.field(static=True, default="segment")
 
     def __check_init__(self):
-        if self.chunk < 1:
-            raise ValueError(f"CrossEntropy(chunk={self.chunk}): give a positive number of tokens.")
+        check_chunk("CrossEntropy", self.chunk)
+        check_choice("CrossEntropy", "normalise", self.normalise, ("joint", "per-modality"))
+        check_choice("CrossEntropy", "mask", self.mask, ("segment", "none"))
+        for name, weight in self.modality_weights.items():
+            if not (weight >= 0 and math.isfinite(weight)):
+                raise ValueError(f"CrossEntropy(modality_weights={{{name}: {weight}}}): give a number >= 0.")
 
     def __call__(self, model: AbstractSequenceModel, batch: Batch, vocabulary: Vocabulary) -> Loss:
-        states = model.hidden(batch.tokens, batch.at, self.rule).states
-        batch_size, length, _ = states.shape
-        chunk = min(self.chunk, length)
-        pad = -length % chunk
+        found = score(
+            model, batch, vocabulary, rule=self.rule, mask=self.mask, normalise=self.normalise, chunk=self.chunk
+        )
+        weights = batch.weights.astype(jnp.float32) * self._modality_weight(batch, vocabulary)
+        total = (weights * (found.loss + self.z_loss * found.log_z**2)).sum()
+        return Loss(total, weights.sum(), parts_of(batch, found.loss, vocabulary))
 
-        def chunks(x):
-            # Strided, so that a chunk takes its share of every sequence shard and none has to be gathered.
-            x = jnp.pad(x, ((0, 0), (0, pad)) + ((0, 0),) * (x.ndim - 2))
-            return jnp.moveaxis(x.reshape(batch_size, chunk, -1, *x.shape[2:]), 2, 0)
-
-        # Scanning rather than mapping keeps one running sum per part instead of one loss per token.
+    def _modality_weight(self, batch: Batch, vocabulary: Vocabulary) -> Float32[Array, "B T"] | float:
+        if not any(name in self.modality_weights for name in vocabulary.names):
+            return 1.0
         stops = np.cumsum([m.size for m in vocabulary.modalities])
-        zero = (jnp.zeros(()), jnp.zeros((len(stops), 2)))
-        weights = batch.weights.astype(jnp.float32)
-        step = jax.checkpoint(lambda sums, x: self._add(model, stops, sums, x))
-        (total, parts), _ = jax.lax.scan(step, zero, (chunks(states), chunks(batch.targets), chunks(weights)))
-        names = vocabulary.names
-        return Loss(total, weights.sum(), {n: (parts[i, 0], parts[i, 1]) for i, n in enumerate(names)})
-
-    def _add(self, model, stops, sums, now):
-        """Running sums with one chunk of every row added."""
-        total, parts = sums
-        states, targets, weights = now
-        logits = model.logits(states).astype(jnp.float32)
-        modality = jnp.searchsorted(stops, targets, side="right")
-        if self.normalise == "per-modality":
-            own = jnp.searchsorted(stops, jnp.arange(logits.shape[-1]), side="right") == modality[..., None]
-            logits = jnp.where(own, logits, -jnp.inf)
-        log_z = jax.nn.logsumexp(logits, axis=-1)
-        loss = log_z - jnp.take_along_axis(logits, targets[..., None], axis=-1)[..., 0]
-        loss, log_z = jnp.where(weights > 0, loss, 0), jnp.where(weights > 0, log_z, 0)
-        picked = jax.nn.one_hot(modality, len(stops)) * weights[..., None]
-        added = jnp.stack([(picked * loss[..., None]).sum((0, 1)), picked.sum((0, 1))], axis=-1)
-        return (total + (weights * (loss + self.z_loss * log_z**2)).sum(), parts + added), None
+        table = jnp.stack([jnp.asarray(self.modality_weights.get(n, 1.0), jnp.float32) for n in vocabulary.names])
+        return table[jnp.searchsorted(stops, batch.targets, side="right")]

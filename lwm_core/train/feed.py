@@ -1,7 +1,8 @@
 """Rows to a sharded batch: shift targets, permute to the layout, place on devices.
 
 Targets are shifted here, in document order, *before* the layout's permutation, so zigzag cannot corrupt the
-loss. Weights arrive with the rows: the packer computed them where segments were whole.
+loss. Weights arrive with the rows: the packer computed them where segments were whole. Whatever it did, no target
+lies across a boundary: a row's last token predicts nothing, not even where its document goes on in the next row.
 """
 
 from collections.abc import Sequence
@@ -9,12 +10,12 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Int64
+from jaxtyping import Int32, Int64
 
 from lwm_core.attention.coords import TokenCoords
 from lwm_core.data import Row
 from lwm_core.layout.base import AbstractLayout
-from lwm_core.objective.base import Batch
+from lwm_core.objective.base import Batch, Origin
 
 
 def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = None) -> Batch:
@@ -29,11 +30,13 @@ def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = No
     targets[:, :-1] = tokens[:, 1:]
     weights[:, :-1] = loss[:, 1:] * ((segment[:, 1:] == segment[:, :-1]) & (segment[:, 1:] > 0))
     order = order_of(tokens.shape[1], layout, mesh)
+    slot = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
     place = _placement(mesh, len(rows))
-    tokens, segment, position, targets, weights = (
-        place(np.ascontiguousarray(x[:, order])) for x in (tokens, segment, position, targets, weights)
+    tokens, segment, position, targets, weights, slot, size = (
+        place(np.ascontiguousarray(x[:, order]))
+        for x in (tokens, segment, position, targets, weights, slot, _sizes(segment))
     )
-    return Batch(tokens, TokenCoords(position, segment), targets, weights)
+    return Batch(tokens, TokenCoords(position, segment), targets, weights, Origin(slot, size))
 
 
 def order_of(length: int, layout: AbstractLayout, mesh: Mesh | None) -> Int64[np.ndarray, " T"]:
@@ -46,6 +49,14 @@ def check_rows(rows: int, mesh: Mesh | None) -> None:
     share = 1 if mesh is None else mesh.shape["dp"] * mesh.shape["fsdp"]
     if rows % share:
         raise ValueError(f"{rows} rows a step do not divide over dp × fsdp = {share}: use a multiple of {share}.")
+
+
+def _sizes(segment: Int32[np.ndarray, "B T"]) -> Int32[np.ndarray, "B T"]:
+    """How many tokens of its row are in each token's segment; 0 for padding."""
+    counts = [np.bincount(row) for row in segment]
+    for count in counts:
+        count[0] = 0
+    return np.stack([count[row] for count, row in zip(counts, segment, strict=True)]).astype(np.int32)
 
 
 def _placement(mesh: Mesh | None, rows: int):

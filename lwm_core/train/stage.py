@@ -18,7 +18,7 @@ from lwm_core.curriculum import Stage
 from lwm_core.load import Stream
 from lwm_core.mesh import MeshSpec
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.objective.base import Batch
+from lwm_core.objective.base import Batch, Origin
 from lwm_core.train.feed import check_rows, order_of
 from lwm_core.train.step import check_accumulate
 from lwm_core.train.trainable import Trainable
@@ -96,6 +96,7 @@ def _check_model(pipeline: Trainable, stage: Stage, model: AbstractSequenceModel
     def loss(model):
         shape = stage.rows, stage.sequence_length
         ids, weights = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
-        return pipeline.objective(model, Batch(ids, TokenCoords(ids, ids), ids, weights), vocabulary).total
+        batch = Batch(ids, TokenCoords(ids, ids), ids, weights, Origin(ids, ids))
+        return pipeline.objective(model, batch, vocabulary).total
 
     eqx.filter_eval_shape(loss, model)

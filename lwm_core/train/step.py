@@ -4,7 +4,7 @@ Owns the arithmetic of a step and nothing of where batches come from. Numerators
 over every micro-batch and shard before the one division, so accumulation never changes the loss.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -15,6 +15,9 @@ import optax
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective, Batch
 from lwm_core.vocab import Vocabulary
+
+
+LOSS, TOKENS = "loss/", "tokens/"  # what the names of a part's metrics begin with
 
 
 class TrainState(NamedTuple):
@@ -37,8 +40,9 @@ def make_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """A compiled `step(state, batch) -> (state, metrics)`; it consumes (donates) the state it is given.
 
-    Metrics: `loss`, `loss/<part>` and `tokens/<part>` for each part of the objective, `gradient_norm`,
-    `update_norm`, `parameter_norm`.
+    Metrics: `loss`, `targets` (how many tokens count), `loss/<part>` and `tokens/<part>` for each part of the
+    objective, `gradient_norm`, `update_norm`, `parameter_norm`; `reported` brings them to the host. A step without a
+    target changes nothing, bit for bit: no decay, no moment, no turn of the schedule.
     """
 
     def loss_of(model, batch):
@@ -48,17 +52,33 @@ def make_step(
     def step(batch: Batch, state: TrainState):
         weights, rest = eqx.partition(state.model, eqx.is_inexact_array)
         grads, loss = _gradients(loss_of, weights, rest, batch, accumulate)
-        scale = 1 / jnp.maximum(loss.denominator, jnp.finfo(jnp.float32).tiny)
-        grads = jax.tree.map(lambda g: g * scale, grads)
+        targets = jnp.count_nonzero(batch.weights)
+        learns = (targets > 0) & (loss.denominator > 0)
+        grads = jax.tree.map(lambda g: g / jnp.where(learns, loss.denominator, 1), grads)
         updates, moments = optimizer.update(grads, state.moments, weights)
+        updates = jax.tree.map(lambda u: jnp.where(learns, u, 0), updates)
+        moments = jax.tree.map(lambda new, old: jnp.where(learns, new, old), moments, state.moments)
         weights = eqx.apply_updates(weights, updates)
-        metrics = {"loss": loss.total * scale, "gradient_norm": optax.tree.norm(grads)}
+        metrics = {"loss": loss.mean, "targets": targets, "gradient_norm": optax.tree.norm(grads)}
         metrics |= {"update_norm": optax.tree.norm(updates), "parameter_norm": optax.tree.norm(weights)}
-        for name, (total, count) in loss.parts.items():
-            metrics |= {f"loss/{name}": total / count, f"tokens/{name}": count}
+        for name, part in loss.parts.items():
+            metrics |= {f"{LOSS}{name}": part.total / part.weight, f"{TOKENS}{name}": part.tokens}
         return TrainState(eqx.combine(weights, rest), moments), metrics
 
     return lambda state, batch: step(batch, state)
+
+
+def reported(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
+    """A step's metrics as plain numbers on the host, without the parts that had no target."""
+    found = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    absent = {name.removeprefix(TOKENS) for name, value in found.items() if name.startswith(TOKENS) and not value}
+    return {name: value for name, value in found.items() if _part(name) not in absent}
+
+
+def _part(metric: str) -> str | None:
+    """The part that a metric is of, or None."""
+    head, slash, name = metric.partition("/")
+    return name if head + slash in (LOSS, TOKENS) else None
 
 
 def check_accumulate(rows: int, accumulate: int) -> None:
