@@ -1,45 +1,220 @@
-"""What every source of files needs: the list of paths, lazy reading by byte range, messages with a place.
+"""Files as bytes, wherever they are: a local path, or any fsspec URL; by range, or from beginning to end.
 
-Owns no format. Files are UTF-8 and are never held in memory whole.
+Owns paths and patterns, the check that a file is there, and unpacking of `.gz` and `.zst`, which have no random
+access, into a cache folder, once. It knows no format. fsspec and zstandard are imported where a path asks for them.
 """
 
-import mmap
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from glob import glob
 from pathlib import Path
+from typing import Any, BinaryIO
+
+from lwm_core.data.problems import BadRecord
 
 
-def check_paths(paths: Sequence[Path | str]) -> None:
-    """Raises when there is no file, or one is missing or empty."""
+PACKED = (".gz", ".zst")
+_COPY = 1 << 20
+
+
+def cache_folder(given: Path | None = None) -> Path:
+    """Where what is made once is kept: as given, else `$LWM_CACHE`, else `lwm` in the user's cache folder."""
+    if given is not None:
+        return Path(given)
+    if "LWM_CACHE" in os.environ:
+        return Path(os.environ["LWM_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "lwm"
+
+
+def is_url(path: Path | str) -> bool:
+    return "://" in str(path)
+
+
+def expanded(paths: Sequence[Path | str]) -> tuple[str, ...]:
+    """The files that these paths and patterns (`data/*.jsonl`) name, in order; raises where one names nothing."""
     if isinstance(paths, str):
         raise ValueError(f"paths = {paths!r} is one text: give a list of files, such as [{paths!r}].")
     if not paths:
         raise ValueError("No file given: name at least one in `paths`.")
-    for path in map(Path, paths):
-        if not path.is_file():
-            raise FileNotFoundError(f"No file {str(path)!r} (seen from {Path.cwd()}): check the name in `paths`.")
-        if path.stat().st_size == 0:
-            raise ValueError(f"{path} is empty: remove it from `paths`, or put text in it.")
+    return tuple(name for path in paths for name in _expanded(path))
 
 
-@contextmanager
-def mapped(path: Path | str) -> Iterator[mmap.mmap]:
-    """The file's bytes without reading them all."""
-    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        yield data
+def _expanded(path: Path | str) -> list[str]:
+    name = str(path)
+    if is_url(name):
+        return [name] if not any(c in name for c in "*?[") else _listed_remotely(name)
+    if Path(name).is_file():
+        return [name]
+    if Path(name).is_dir():
+        raise IsADirectoryError(f"{name} is a folder: name its files, such as {name}/*.jsonl.")
+    found = sorted(p for p in glob(name, recursive=True) if Path(p).is_file()) if any(c in name for c in "*?[") else []
+    if not found:
+        raise FileNotFoundError(f"No file {name!r} (seen from {Path.cwd()}): check the name in `paths`.")
+    return found
 
 
-def read_text(path: Path | str, start: int, stop: int, line: int) -> str:
-    """The text of a byte range that begins on `line`; line ends become `\\n`, a byte-order mark goes."""
-    with open(path, "rb") as file:
-        file.seek(start)
-        raw = file.read(stop - start)
+def _listed_remotely(url: str) -> list[str]:
+    system, path = filesystem(url)
+    found = sorted(str(system.unstrip_protocol(name)) for name in system.glob(path))
+    if not found:
+        raise FileNotFoundError(f"No file matches {url!r}: check the pattern in `paths`.")
+    return found
+
+
+def filesystem(url: str) -> tuple[Any, str]:
+    """fsspec's file system and its name of the file; says what to install for a protocol that is not there."""
     try:
-        text = raw.decode("utf-8-sig" if start == 0 else "utf-8")
-    except UnicodeDecodeError as error:
-        at = line + raw[: error.start].count(b"\n")
-        raise ValueError(
-            f"{path}:{at}: not UTF-8 (byte 0x{raw[error.start]:02x}, {error.reason}): convert the file, for "
-            "example with `iconv -f latin1 -t utf-8`."
-        ) from error
-    return text.replace("\r\n", "\n")
+        from fsspec.core import url_to_fs
+    except ImportError as error:
+        raise ImportError(f"{url} needs fsspec: pip install 'lwm-jax[data]'.") from error
+    try:
+        return url_to_fs(url)
+    except ImportError as error:  # a protocol of another package, such as s3
+        raise ImportError(f"{url}: {error}; for s3, pip install 'lwm-jax[s3]'.") from error
+
+
+class _Descriptor:
+    """An open file, closed when nobody reads from it any more. `pread` has no place of its own to share."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __del__(self, close=os.close):
+        close(self.number)
+
+
+@lru_cache(maxsize=128)
+def _descriptor(name: str, device: int, inode: int) -> _Descriptor:
+    """By inode too: a file that was replaced is another file."""
+    return _Descriptor(os.open(name, os.O_RDONLY))
+
+
+@dataclass(frozen=True)
+class ByteFile:
+    """One file, by name: a copy in another process or thread reads as well."""
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        if not is_url(self.name):
+            return os.stat(self.name).st_size
+        system, path = filesystem(self.name)
+        try:
+            return int(system.size(path))
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"No file {self.name!r}: check the name in `paths`.") from error
+
+    @property
+    def stamp(self) -> str:
+        """Another text when the file is another: from its name, size and time of change, or what a store tells."""
+        if not is_url(self.name):
+            facts = os.stat(self.name)
+            return f"{Path(self.name).resolve()}:{facts.st_size}:{facts.st_mtime_ns}"
+        system, path = filesystem(self.name)
+        return f"{self.name}:{self.size}:{system.ukey(path)}"
+
+    def read(self, start: int, stop: int) -> bytes:
+        if is_url(self.name):
+            system, path = filesystem(self.name)
+            return system.cat_file(path, start=start, end=stop)
+        facts = os.stat(self.name)
+        number = _descriptor(self.name, facts.st_dev, facts.st_ino).number
+        data = os.pread(number, stop - start, start)
+        while len(data) < stop - start and (more := os.pread(number, stop - start - len(data), start + len(data))):
+            data += more
+        return data
+
+    @contextmanager
+    def opened(self) -> Iterator[BinaryIO]:
+        """From the beginning, unpacked if packed. A packed file that is cut off raises `BadRecord` on the way."""
+        with self._raw() as raw:
+            if self.name.endswith(".gz"):
+                yield io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=raw), self.name), _COPY)
+            elif self.name.endswith(".zst"):
+                yield io.BufferedReader(_Guarded(_zstd(raw, self.name), self.name), _COPY)
+            else:
+                yield raw
+
+    @contextmanager
+    def _raw(self) -> Iterator[BinaryIO]:
+        if is_url(self.name):
+            system, path = filesystem(self.name)
+            with system.open(path, "rb") as file:
+                yield file
+        else:
+            with open(self.name, "rb") as file:
+                yield file
+
+
+class _Guarded(io.RawIOBase):
+    """A reader that unpacks; whatever its library raises for a damaged file becomes one clear error."""
+
+    def __init__(self, inner: Any, name: str):
+        self._inner, self._name = inner, name
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer) -> int:
+        try:
+            data = self._inner.read(len(buffer))
+        except (EOFError, OSError, zlib.error, ValueError) as error:
+            raise _damaged(self._name, error) from error
+        except Exception as error:
+            if type(error).__name__ != "ZstdError":
+                raise
+            raise _damaged(self._name, error) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _damaged(name: str, error: Exception) -> BadRecord:
+    return BadRecord("", f"damaged or cut off ({error})", "fetch or pack the file again", name)
+
+
+def _zstd(raw: BinaryIO, name: str) -> Any:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise ImportError(f"{name} needs zstandard: pip install 'lwm-jax[data]', or unpack it.") from error
+    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+
+
+def randomly(name: str, cache: Path | None = None) -> tuple[ByteFile, BadRecord | None]:
+    """The file for reading by range, a packed one unpacked into the cache folder; and what was wrong with it.
+
+    A damaged file gives what comes before the damage.
+    """
+    file = ByteFile(name)
+    if not name.endswith(PACKED):
+        return file, None
+    key = hashlib.sha256(file.stamp.encode()).hexdigest()[:32]
+    kept = cache_folder(cache) / "unpacked" / f"{key}-{Path(name).stem}"
+    note = kept.with_name(f"{kept.name}.damage")
+    if not kept.exists():
+        _unpack(file, kept, note)
+    damage = note.read_text("utf-8") if note.exists() else ""
+    return ByteFile(str(kept)), BadRecord("", damage, "fetch or pack the file again", name) if damage else None
+
+
+def _unpack(file: ByteFile, kept: Path, note: Path) -> None:
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    making = kept.with_name(f"{kept.name}.{os.getpid()}")
+    try:
+        with open(making, "wb") as out, file.opened() as packed:
+            try:
+                shutil.copyfileobj(packed, out, _COPY)
+            except BadRecord as damage:
+                note.write_text(damage.problem, "utf-8")
+        making.replace(kept)
+    finally:
+        making.unlink(missing_ok=True)

@@ -1,101 +1,155 @@
-"""JSON lines as documents: one object a line, chosen fields in order.
+"""JSON lines as documents: one object a line, in local or remote files, plain or packed.
 
-Owns the mapping from fields to spans and its messages (file, line, field). Chat wording and length filters
-are not here.
+Owns where a record lies in its file, and which records are left out when bad ones are. What a record means is
+`records`'s, how a line can be wrong `json_lines`'s.
 """
 
-import difflib
-import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from lwm_core.data.base import Document, Span
-from lwm_core.data.files import check_paths, mapped, read_text
+from lwm_core.data.base import Document
+from lwm_core.data.chat import Chat
+from lwm_core.data.files import ByteFile, expanded, randomly
+from lwm_core.data.json_lines import line_table, lines, record_of, too_long
+from lwm_core.data.kept import Kept, fault_of, kept_of
+from lwm_core.data.problems import BadRecord, LeftOut, OnError, check_on_error, place_of
+from lwm_core.data.records import Field, Order, Records
+from lwm_core.data.scan import Scanned
+from lwm_core.text import TextTokenizer
 
 
-@dataclass(frozen=True)
-class Field:
-    """One field of the record as a span.
-
-    - `name`: the key; its value is a string for text, a list of the modality's own ids otherwise (also for
-      text that is already tokenised);
-    - `modality`, `loss`: as in `Span`.
-    """
-
-    name: str
-    modality: str = "text"
-    loss: float = 1.0
+LONGEST = 1 << 28
 
 
 @dataclass(frozen=True)
 class Jsonl:
     """Documents from JSON-lines files, read lazily; empty lines are passed over.
 
-    - `paths`: the files, in order;
-    - `fields`: what of a record becomes a span, in order: a `Field`, or its name alone.
+    - `paths`: files and patterns, in order; local or any fsspec URL; `.gz` and `.zst` are unpacked into `cache`;
+    - `fields`, `template`, `chat`, `order`, `seed`, `codebook`, `tokenizer`: what a record means, as in `Records`;
+    - `on_error`: at a bad record, "fail" when it is read, or "skip" it: every record is then checked once, on first
+      use, and what was left out is in `left_out` and in the log;
+    - `longest`: bytes of a line; a longer one is a bad record and is never held in memory;
+    - `cache`: the folder for what is made once (see `cache_folder`); with it, the check for "skip" is kept too.
     """
 
     paths: tuple[Path | str, ...]
-    fields: tuple[Field | str, ...] = (Field("text"),)
+    fields: tuple[Field | str, ...] = ()
+    template: str = ""
+    chat: Chat = Chat()
+    order: Order = "swap"
+    seed: int = 0
+    codebook: int | None = None
+    tokenizer: TextTokenizer | None = None
+    on_error: OnError = "fail"
+    longest: int = LONGEST
+    cache: Path | None = None
 
     def __post_init__(self):
-        check_paths(self.paths)
-        if not self.fields:
-            raise ValueError("No fields: name at least one, such as fields = ['text'].")
+        check_on_error(self.on_error)
+        self._records  # noqa: B018  (a bad option is an error now)
         if not len(self):
-            raise ValueError(f"No record in {', '.join(map(str, self.paths))}: they hold empty lines only.")
+            raise ValueError(f"No record in {', '.join(map(str, self.paths))}: {self._why_empty()}.")
 
-    @cached_property
-    def _index(self) -> np.ndarray:
-        """[records, 4]: file, first byte, one past the last byte, line."""
-        rows = []
-        for number, path in enumerate(self.paths):
-            with mapped(path) as data:
-                start = 0
-                for line, content in enumerate(iter(data.readline, b""), start=1):
-                    if content.strip():
-                        rows.append((number, start, start + len(content), line))
-                    start += len(content)
-        return np.asarray(rows, np.int64).reshape(-1, 4)
+    @staticmethod
+    def scan(path: str, records: Records, longest: int = LONGEST) -> Iterator[Scanned]:
+        """Every record of one file in turn, good or bad, in one pass and bounded memory."""
+        with ByteFile(path).opened() as stream:
+            try:
+                for line, raw in lines(stream, longest):
+                    yield _scanned(raw, path, line, records, longest)
+            except BadRecord as damage:
+                yield Scanned(damage)
+
+    @property
+    def left_out(self) -> LeftOut:
+        """What `on_error = "skip"` left out."""
+        return self._kept.report
+
+    @property
+    def stamp(self) -> Any:
+        """JSON that changes when the documents may."""
+        return [[ByteFile(name).stamp for name in self._files], self._records.stamp, self.on_error, self.longest]
 
     def __len__(self) -> int:
-        return len(self._index)
+        return len(self._kept)
 
     def __getitem__(self, index: int) -> Document:
-        number, start, stop, line = (int(x) for x in self._index[index])
-        path = self.paths[number]
-        place = f"{path}:{line}"
-        record = _parse(read_text(path, start, stop, line), place)
-        return Document(tuple(_span(record, _as_field(f), place) for f in self.fields), place)
+        return self._document(self._kept[index])
+
+    @cached_property
+    def _records(self) -> Records:
+        return Records(self.fields, self.template, self.chat, self.order, self.seed, self.codebook, self.tokenizer)
+
+    @cached_property
+    def _files(self) -> tuple[str, ...]:
+        return expanded(self.paths)
+
+    @cached_property
+    def _opened(self) -> tuple[tuple[ByteFile, np.ndarray, tuple[BadRecord, ...]], ...]:
+        """Of each file, what to read from, its records, and what is wrong with it as a whole."""
+        return tuple(self._open(name) for name in self._files)
+
+    def _open(self, name: str) -> tuple[ByteFile, np.ndarray, tuple[BadRecord, ...]]:
+        file, damage = randomly(name, self.cache)
+        with file.opened() as stream:
+            table = line_table(stream)
+        faults = [] if damage is None else [damage]
+        if not file.size and damage is None:
+            faults.append(BadRecord("", "is empty", "remove it from `paths`, or put records in it", name))
+        if faults and self.on_error == "fail":
+            raise faults[0]
+        if damage is not None:
+            table = table[:-1]  # the line in which the file breaks off
+        return file, table, tuple(faults)
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """The number of records before each file, and of all."""
+        return np.cumsum([0, *(len(table) for _, table, _ in self._opened)])
+
+    @cached_property
+    def _kept(self) -> Kept:
+        total = int(self._starts[-1])
+        if self.on_error == "fail":
+            return Kept(total)
+        whole = [fault for _, _, faults in self._opened for fault in faults]
+        stamp = self.stamp if self.cache is not None else None
+        return kept_of(total, self._faults, whole, stamp, self.cache, ", ".join(map(str, self.paths)))
+
+    def _faults(self, block: range) -> list[BadRecord | None]:
+        return [fault_of(self._document, record) for record in block]
+
+    def _document(self, record: int) -> Document:
+        number = int(np.searchsorted(self._starts, record, "right")) - 1
+        file, table, _ = self._opened[number]
+        start, stop, line = (int(x) for x in table[record - self._starts[number]])
+        name = self._files[number]
+        if stop - start > self.longest:
+            raise too_long(stop - start, self.longest).at(name, line)
+        try:
+            given: Any = record_of(file.read(start, stop).rstrip(b"\r\n"))
+            return self._records.document(given, place_of(name, line), (number, line))
+        except BadRecord as fault:
+            raise fault.at(name, line) from fault.__cause__
+
+    def _why_empty(self) -> str:
+        if self.on_error == "skip" and self.left_out.count:
+            return f"{self.left_out}"
+        return "they hold empty lines only"
 
 
-def _as_field(given: Field | str) -> Field:
-    return Field(given) if isinstance(given, str) else given
-
-
-def _parse(text: str, place: str) -> dict:
+def _scanned(raw: bytes | int, path: str, line: int, records: Records, longest: int) -> Scanned:
     try:
-        record = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f'{place}: not JSON ({error}): one object a line, such as {{"text": "..."}}.') from error
-    if not isinstance(record, dict):
-        raise ValueError(f'{place}: a {type(record).__name__}, not an object: write {{"text": ...}}.')
-    return record
-
-
-def _span(record: dict, field: Field, place: str) -> Span:
-    if field.name not in record:
-        near = difflib.get_close_matches(field.name, record, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{place}: no field {field.name!r}, it has {', '.join(record) or 'none'}.{hint}")
-    value = record[field.name]
-    if isinstance(value, str):
-        return Span(field.modality, value, field.loss)
-    if isinstance(value, list) and all(type(v) is int for v in value):
-        return Span(field.modality, np.asarray(value, np.int32), field.loss)
-    raise ValueError(
-        f"{place}: field {field.name!r} is {type(value).__name__}: give a string or a list of whole numbers."
-    )
+        if isinstance(raw, int):
+            raise too_long(raw, longest)
+        record = record_of(raw)
+        document = records.document(record, place_of(path, line))
+        return Scanned(None, records.kind(record), document, tuple(record))
+    except BadRecord as fault:
+        return Scanned(fault.at(path, line))

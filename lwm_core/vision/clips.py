@@ -14,9 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from lwm_core.data import Document, Span
+from lwm_core.data.wording import SYSTEM, pair_spans
 from lwm_core.vision.base import AbstractVisionFamily, AbstractVisionTokenizer
 from lwm_core.vision.captions import Cue, caption_for, read_captions, sidecar
-from lwm_core.vision.documents import SYSTEM, chat_spans, pair_spans
+from lwm_core.vision.documents import chat_spans
 from lwm_core.vision.tokens import frames_to_ids
 from lwm_core.vision.video import Sampling, read_video
 

@@ -1,24 +1,13 @@
-"""A picture or clip and its caption as spans: as a pair, or as a chat; the prompts to generate and to describe.
+"""A picture or clip and its caption as a chat; the prompts to generate and to describe.
 
-Owns the wording around vision, which is LWM's: `<vision>` and `</vision>` are plain text. It does not import JAX.
+Owns the wording of such requests, which is LWM's. The tags, and captions as pairs, are `lwm_core.data.wording`'s.
 Source: LWM `vision_chat.py` and `vision_generation.py`; loss on answers only as in the paper's chat stages.
 """
 
 import numpy as np
 
 from lwm_core.data import Span
-
-
-OPEN, CLOSE = "<vision>", "</vision>"
-SYSTEM = "You are a helpful assistant."
-VISION = "vision"
-
-
-def pair_spans(caption: str, ids: np.ndarray, *, text_first: bool) -> tuple[Span, ...]:
-    """Caption then vision, or vision then caption; every token counts. An empty caption leaves vision alone."""
-    if text_first:
-        return (Span("text", f"{caption} {OPEN}".lstrip()), Span(VISION, ids), Span("text", CLOSE))
-    return (Span("text", OPEN), Span(VISION, ids), Span("text", f"{CLOSE} {caption}".rstrip()))
+from lwm_core.data.wording import CLOSE, OPEN, SYSTEM, VISION
 
 
 def chat_spans(

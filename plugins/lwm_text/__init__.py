@@ -1,1 +1,1 @@
-"""Plugin lwm_text: BPE files, their training, chat wording. Light: `plugin` is imported to list parts."""
+"""Plugin lwm_text: BPE files and their training. Light: `plugin` is imported to list parts."""

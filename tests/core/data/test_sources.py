@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwm_core.data import Document, Documents, Jsonl, TextFiles
-from lwm_core.data.jsonl import Field
+from lwm_core.data.records import Field
 from lwm_core.testing.source import check_source
 
 
@@ -102,16 +102,16 @@ def test_jsonl_maps_fields_to_spans_in_order(tmp_path):
     "line, message",
     [
         ("{broken", r"bad.jsonl:2: not JSON"),
-        ("[1, 2]", r"bad.jsonl:2: a list, not an object"),
-        ('{"texts": "x"}', r"bad.jsonl:2: no field 'text', it has texts. Did you mean 'texts'"),
-        ('{"text": 3}', r"bad.jsonl:2: field 'text' is int"),
-        ('{"text": [1, true]}', r"bad.jsonl:2: field 'text' is list"),
+        ("[1, 2]", r"bad.jsonl:2: a list of 2, not an object"),
+        ('{"texts": "x"}', r"bad.jsonl:2: field 'text' is missing \(did you mean 'texts'\?\): this record has texts"),
+        ('{"text": 3}', r"bad.jsonl:2: field 'text' is a number \(3\)"),
+        ('{"text": [1, true]}', r"bad.jsonl:2: field 'text\[1\]' is true or false"),
     ],
 )
 def test_bad_records_are_named(tmp_path, line, message):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"text": "fine"}\n' + line + "\n")
-    source = Jsonl((path,))
+    source = Jsonl((path,), ("text",))
     assert source[0].spans[0].content == "fine"
     with pytest.raises(ValueError, match=message):
         source[1]
