@@ -12,10 +12,11 @@ from lwm_core.attention.base import Support as Support
 from lwm_core.attention.base import UnsupportedSite as UnsupportedSite
 from lwm_core.attention.base import require as require
 from lwm_core.attention.blockwise import BlockwiseKernel as BlockwiseKernel
+from lwm_core.attention.coords import Extent as Extent
 from lwm_core.attention.coords import TokenCoords as TokenCoords
 from lwm_core.attention.coords import Visibility as Visibility
 from lwm_core.attention.dense import DenseAttention as DenseAttention
-from lwm_core.attention.extent import Extent as Extent
+from lwm_core.attention.extent import any_visible as any_visible
 from lwm_core.attention.extent import visible_blocks as visible_blocks
 from lwm_core.attention.local import LocalAttention as LocalAttention
 from lwm_core.attention.merge import Running as Running

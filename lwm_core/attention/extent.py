@@ -1,51 +1,18 @@
 """Which blocks of the score matrix hold a visible pair, decided from block summaries alone.
 
-Owns `Extent` (the first and last token of a block, in the order of segment then position) and the two
-block-level questions: may this block pair hold a visible pair, and is every pair of it visible. Kernels use
-them to skip blocks and to skip mask arithmetic. The pairwise truth stays in `Visibility.mask`.
+Owns the questions that kernels and schedules ask of `Extent`s: may a block pair hold a visible pair, is every pair
+of it visible, and does a whole block of queries see anything of a whole block of keys. Kernels use them to skip
+blocks and mask arithmetic, schedules to skip hops. The pairwise truth stays in `Visibility.mask`.
 """
 
-import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Int32
+from jaxtyping import Array, Bool
 
-from lwm_core.attention.coords import TokenCoords, Visibility
-
-
-_NONE = np.iinfo(np.int32).max
+from lwm_core.attention.coords import Extent, TokenCoords, Visibility
 
 
-class Extent(eqx.Module):
-    """The lexicographically first and last (segment, position) of each block, padding left out.
-
-    A block of padding alone has `first_segment` at the largest integer and `last_segment` 0, so that it meets
-    no other block. `whole` says that the block holds no padding.
-    """
-
-    first_segment: Int32[Array, "B n"]
-    first_position: Int32[Array, "B n"]
-    last_segment: Int32[Array, "B n"]
-    last_position: Int32[Array, "B n"]
-    whole: Bool[Array, "B n"]
-
-    @staticmethod
-    def of(at: TokenCoords, block: int) -> "Extent":
-        """Summaries of consecutive blocks; the last one may be short."""
-        batch, length = at.segment.shape
-        pad = ((0, 0), (0, -length % block))
-        segment = jnp.pad(at.segment, pad).reshape(batch, -1, block)
-        position = jnp.pad(at.position, pad).reshape(batch, -1, block)
-        first = jnp.where(segment != 0, segment, _NONE).min(axis=-1)
-        last = segment.max(axis=-1)
-        starts, ends = segment == first[..., None], (segment == last[..., None]) & (segment != 0)
-        return Extent(
-            first,
-            jnp.where(starts, position, _NONE).min(axis=-1),
-            last,
-            jnp.where(ends, position, -1).max(axis=-1),
-            (segment != 0).all(axis=-1),
-        )
+# Blocks per side when a schedule asks about a whole hop: enough for the runs of a zigzag shard, few to compare.
+_BLOCKS_OF_A_HOP = 64
 
 
 def visible_blocks(q: Extent, kv: Extent, rule: Visibility) -> tuple[Bool[Array, "B n m"], Bool[Array, "B n m"]]:
@@ -69,6 +36,17 @@ def visible_blocks(q: Extent, kv: Extent, rule: Visibility) -> tuple[Bool[Array,
         some &= (k_first[0] < q_last[0]) | ((k_first[0] == q_last[0]) & (k_first[1] - q_last[1] < reach))
         every &= (k_last[1] - q_first[1] < reach) & (q_last[1] - k_first[1] < reach)
     return some, every & some
+
+
+def any_visible(q_at: TokenCoords, kv_at: TokenCoords, rule: Visibility) -> Bool[Array, ""]:
+    """Whether any query of the batch may see any key; false is certain. For a schedule that skips a hop."""
+    some, _ = visible_blocks(_coarse(q_at), _coarse(kv_at), rule)
+    return some.any()
+
+
+def _coarse(at: TokenCoords) -> Extent:
+    granule = 1 if at.extents is None else at.extents.size
+    return Extent.of(at, -(-at.segment.shape[1] // (granule * _BLOCKS_OF_A_HOP)) * granule)
 
 
 def _ends(extent: Extent, axis: int) -> tuple[tuple[Array, Array], tuple[Array, Array]]:

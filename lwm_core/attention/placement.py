@@ -51,12 +51,22 @@ class Placement(NamedTuple):
     def fit(self, x, axis: str | None):
         """An array or `TokenCoords` padded with empty rows and slots until it divides, and laid out by `spec`."""
         if isinstance(x, TokenCoords):
-            return TokenCoords(self.fit(x.position, axis), self.fit(x.segment, axis))
+            return self._fit_coords(x, axis)
         short = [-size % by for size, by in zip(x.shape, self.divisors(axis), strict=False)]
         if any(short):
             widths = [(0, extra) for extra in short] + [(0, 0)] * (x.ndim - 2)
             x = jnp.pad(_laid(x, PartitionSpec()), widths)
         return _laid(x, self.spec(axis, heads=x.ndim == 4))
+
+    def _fit_coords(self, at: TokenCoords, axis: str | None) -> TokenCoords:
+        """Summaries go along where every shard holds a whole number of them; elsewhere kernels make their own."""
+        position, segment = self.fit(at.position, axis), self.fit(at.segment, axis)
+        extents, (rows, length) = at.extents, position.shape
+        _, shards = self.divisors(axis)
+        if extents is None or (shards > 1 and length // shards % extents.size):
+            return TokenCoords(position, segment)
+        extents = extents.padded(rows, -(-length // extents.size))
+        return TokenCoords(position, segment, jax.tree.map(lambda x: _laid(x, self.spec(axis)), extents))
 
     def restore(self, out, like):
         """Cuts the padding off an output and lays it out as `like` was."""

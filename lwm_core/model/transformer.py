@@ -52,7 +52,9 @@ class Transformer(AbstractSequenceModel):
         x = self.embed.astype(self.dtype)[tokens]
         if cache is not None:
             cache = cache.placed(at)
-        kv_at = at if cache is None else cache.at
+        # What is visible is summed up here, once for all layers and for their gradients.
+        at = at.with_extents()
+        kv_at = at if cache is None else cache.at.with_extents()
         self._require(x, kv_at, rule)
 
         def layer(x, now):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lwm_core.attention import (
@@ -23,10 +24,12 @@ from lwm_core.attention import (
     TokenCoords,
     Visibility,
     accumulator,
+    any_visible,
     require,
 )
 from lwm_core.layout import AbstractLayout, Zigzag
 from lwm_ring.spread import check_axis, kernel_support, spread, spread_support
+from lwm_ring.wire import Wire
 
 
 class RingAttention(AbstractAttention):
@@ -72,24 +75,34 @@ class RingAttention(AbstractAttention):
 
 @dataclass(frozen=True)
 class Ring:
-    """A schedule (`lwm_core.attention.Schedule`): queries and keys both cut over `axis`."""
+    """A schedule (`lwm_core.attention.Schedule`): queries and keys both cut over `axis`.
+
+    Every `stride`-th shard is a neighbour, so that an axis of N shards holds `stride` rings of N / stride.
+    A shard whose queries see nothing of a hop's keys computes nothing there.
+    """
 
     kernel: AbstractBlockKernel
     axis: str
+    stride: int = 1
 
     def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
-        parts = accumulator(self.kernel)
+        parts, wire = accumulator(self.kernel), Wire.of(kv_at)
 
         def see(seen, block):
             key, value, at = block
-            return parts.accumulate(seen, q, key, value, q_at, at, rule)
+            at = wire.unpacked(at)
+
+            def add(seen):
+                return parts.accumulate(seen, q, key, value, q_at, at, rule)
+
+            return jax.lax.cond(any_visible(q_at, at, rule), add, lambda seen: seen, seen)
 
         def hop(carry, _):
             block, seen = carry
             coming = self._pass_on(block)
             return (coming, see(seen, block)), None
 
-        start = (k, v, kv_at), parts.start(q)
+        start = (k, v, wire.packed(kv_at)), parts.start(q)
         (block, seen), _ = jax.lax.scan(hop, start, length=self._shards() - 1)
         return parts.result(see(seen, block), q)
 
@@ -98,10 +111,19 @@ class Ring:
 
         Each hop adds to sums that travelled while it computed, so no transfer waits for a kernel.
         """
+        wire = Wire.of(kv_at)
 
         def grads(block) -> BlockGrads:
             key, value, at = block
-            return self.kernel.backward(q, key, value, q_at, at, rule, lse, delta, dout)
+            at = wire.unpacked(at)
+
+            def some() -> BlockGrads:
+                return self.kernel.backward(q, key, value, q_at, at, rule, lse, delta, dout)
+
+            def none() -> BlockGrads:
+                return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(some))
+
+            return jax.lax.cond(any_visible(q_at, at, rule), some, none)
 
         def hop(carry, block):
             dq, travelled = carry
@@ -114,7 +136,7 @@ class Ring:
             coming = self._pass_on(block)
             return (coming, hop(sums, block)), None
 
-        block = (k, v, kv_at)
+        block = (k, v, wire.packed(kv_at))
         coming = self._pass_on(block)
         own = grads(block)
         carry = coming, (own.dq, (own.dk, own.dv))
@@ -124,9 +146,9 @@ class Ring:
 
     def _pass_on(self, block):
         """What the previous shard held; every shard gives to the next."""
-        shards = self._shards()
-        to_next = [(r, (r + 1) % shards) for r in range(shards)]
+        size = jax.lax.axis_size(self.axis)
+        to_next = [(r, (r + self.stride) % size) for r in range(size)]
         return jax.tree.map(lambda x: jax.lax.ppermute(x, self.axis, to_next), block)
 
     def _shards(self) -> int:
-        return jax.lax.axis_size(self.axis)
+        return jax.lax.axis_size(self.axis) // self.stride
