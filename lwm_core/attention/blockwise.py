@@ -200,7 +200,7 @@ class _Scene(NamedTuple):
     def hide(self, scores: Float[Array, "rows heads M b"], row, i, j) -> Float[Array, "rows heads M b"]:
         """Scores with minus infinity at invisible pairs."""
         tiling = self.tiling
-        q_at, kv_at = (TokenCoords(*(x[row, block] for x in at)) for at, block in ((self.q_at, i), (self.kv_at, j)))
+        q_at, kv_at = (TokenCoords(p[row, b], s[row, b]) for (p, s), b in ((self.q_at, i), (self.kv_at, j)))
         seen = self.rule.mask(q_at, kv_at)[:, None, None]
         split = scores.reshape(tiling.rows, tiling.heads, tiling.ratio, tiling.q.size, tiling.k.size)
         return jnp.where(seen, split, -jnp.inf).reshape(scores.shape)

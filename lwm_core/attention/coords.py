@@ -69,7 +69,7 @@ class Extent(eqx.Module):
             return self
         fills = _NONE, _NONE, 0, -1, False
         filled = [jnp.pad(x, widths, constant_values=fill) for x, fill in zip(_parts(self), fills, strict=True)]
-        return Extent(*filled, self.size)
+        return Extent(*filled, size=self.size)
 
 
 def _parts(extent: Extent) -> tuple[Array, ...]:

@@ -50,8 +50,9 @@ class Placement(NamedTuple):
 
     def fit(self, x, axis: str | None):
         """An array or `TokenCoords` padded with empty rows and slots until it divides, and laid out by `spec`."""
-        if isinstance(x, TokenCoords):
-            return self._fit_coords(x, axis)
+        return self._fit_coords(x, axis) if isinstance(x, TokenCoords) else self._fit_array(x, axis)
+
+    def _fit_array(self, x, axis: str | None) -> jax.Array:
         short = [-size % by for size, by in zip(x.shape, self.divisors(axis), strict=False)]
         if any(short):
             widths = [(0, extra) for extra in short] + [(0, 0)] * (x.ndim - 2)
@@ -60,7 +61,7 @@ class Placement(NamedTuple):
 
     def _fit_coords(self, at: TokenCoords, axis: str | None) -> TokenCoords:
         """Summaries go along where every shard holds a whole number of them; elsewhere kernels make their own."""
-        position, segment = self.fit(at.position, axis), self.fit(at.segment, axis)
+        position, segment = self._fit_array(at.position, axis), self._fit_array(at.segment, axis)
         extents, (rows, length) = at.extents, position.shape
         _, shards = self.divisors(axis)
         if extents is None or (shards > 1 and length // shards % extents.size):

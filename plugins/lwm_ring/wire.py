@@ -3,7 +3,7 @@
 Owns packing and unpacking. Keys and values are not packed: joining them would copy them.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from lwm_core.attention import TokenCoords
 class Wire(NamedTuple):
     """How the arrays of some coordinates lie side by side in one."""
 
-    structure: jax.tree_util.PyTreeDef
+    structure: Any
     widths: tuple[int, ...]
     dtypes: tuple[str, ...]
 
