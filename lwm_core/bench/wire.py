@@ -58,7 +58,8 @@ def _walk(jaxpr, sizes: dict[str, int]) -> Counter:
 def _collective(name: str, equation, sizes: dict[str, int]) -> Counter:
     axes = equation.params.get("axis_name", equation.params.get("axes"))
     axes = axes if isinstance(axes, tuple) else (axes,)
-    devices = math.prod(sizes[axis] for axis in axes if axis in sizes)
+    groups = equation.params.get("axis_index_groups")
+    devices = len(groups[0]) if groups else math.prod(sizes[axis] for axis in axes if axis in sizes)
     sent: Counter = Counter()
     for operand in equation.invars:
         kind = "integer" if np.issubdtype(operand.aval.dtype, np.integer) else "float"

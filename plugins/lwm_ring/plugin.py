@@ -30,3 +30,10 @@ def lwm_components():
         "Shards of the sp axis trade slots for heads; needs key heads that divide over it.",
         _SMALL,
     )
+    yield Component(
+        "attention",
+        "ulysses-ring",
+        "lwm_ring.hybrid:UlyssesRingAttention",
+        "Neighbours on the sp axis trade slots for heads, and keys travel round the groups: any number of heads.",
+        _SMALL,
+    )

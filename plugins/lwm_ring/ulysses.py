@@ -17,6 +17,7 @@ from lwm_core.attention import (
     BlockGrads,
     BlockOut,
     BlockwiseKernel,
+    Schedule,
     Support,
     TokenCoords,
     Visibility,
@@ -54,7 +55,7 @@ class UlyssesAttention(AbstractAttention):
             return Support(
                 False,
                 f"{groups} key heads (per {HEADS} shard) do not divide over {self.axis}={shards}: use a smaller "
-                f"{self.axis}, or an attention that spreads any number of heads, such as 'ring' or 'all-gather'.",
+                f"{self.axis}, or an attention that spreads any number of heads, such as 'ulysses-ring' or 'ring'.",
             )
         part = site._replace(heads=site.heads // shards, kv_heads=site.kv_heads // shards)
         return kernel_support(self.kernel, part, 1, 1)
@@ -77,27 +78,37 @@ class UlyssesAttention(AbstractAttention):
 
 @dataclass(frozen=True)
 class Ulysses:
-    """A schedule (`lwm_core.attention.Schedule`): one all-to-all before and one after the kernel."""
+    """A schedule (`lwm_core.attention.Schedule`): one all-to-all before and one after `inner`.
 
-    kernel: AbstractBlockKernel
+    Shards trade within groups of `size` neighbours, all of the axis by default. `inner` meets a group's slots and
+    a share of the heads: it is a kernel where one group holds the whole row, and a schedule over groups elsewhere.
+    """
+
+    inner: Schedule
     axis: str
+    size: int | None = None
 
     def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
         q_at, kv_at = self._whole((q_at, kv_at))
         heads = self._to_heads
-        out, lse = self.kernel.forward(heads(q), heads(k), heads(v), q_at, kv_at, rule)
+        out, lse = self.inner.forward(heads(q), heads(k), heads(v), q_at, kv_at, rule)
         return BlockOut(self._to_slots(out.astype(q.dtype)), self._trade(lse, 2, 1))
 
     def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
         q_at, kv_at = self._whole((q_at, kv_at))
         lse, delta = self._trade(lse, 1, 2), self._trade(delta, 1, 2)
         heads, slots = self._to_heads, self._to_slots
-        dq, dk, dv = self.kernel.backward(heads(q), heads(k), heads(v), q_at, kv_at, rule, lse, delta, heads(dout))
+        dq, dk, dv = self.inner.backward(heads(q), heads(k), heads(v), q_at, kv_at, rule, lse, delta, heads(dout))
         # Nothing is summed after the trade, so the final dtype may travel.
         return BlockGrads(slots(dq.astype(q.dtype)), slots(dk.astype(k.dtype)), slots(dv.astype(v.dtype)))
 
     def _whole(self, coords: tuple[TokenCoords, TokenCoords]) -> tuple[TokenCoords, TokenCoords]:
-        return jax.tree.map(lambda x: jax.lax.all_gather(x, self.axis, axis=1, tiled=True), coords)
+        groups = self._groups()
+
+        def gathered(x):
+            return jax.lax.all_gather(x, self.axis, axis=1, tiled=True, axis_index_groups=groups)
+
+        return jax.tree.map(gathered, coords)
 
     def _to_heads(self, x: Float[Array, "B t H D"]) -> Float[Array, "B T h D"]:
         return self._trade(x, 2, 1)
@@ -106,4 +117,12 @@ class Ulysses:
         return self._trade(x, 1, 2)
 
     def _trade(self, x, split: int, join: int):
-        return jax.lax.all_to_all(x, self.axis, split_axis=split, concat_axis=join, tiled=True)
+        groups = self._groups()
+        return jax.lax.all_to_all(x, self.axis, split, join, tiled=True, axis_index_groups=groups)
+
+    def _groups(self) -> list[list[int]] | None:
+        """Which shards trade with each other; None is all of them."""
+        shards = jax.lax.axis_size(self.axis)
+        if self.size in (None, shards):
+            return None
+        return [list(range(start, start + self.size)) for start in range(0, shards, self.size)]

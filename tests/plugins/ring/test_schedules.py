@@ -26,7 +26,7 @@ def test_schedules_conform_on_a_mesh(attention):
 
 def test_ulysses_refuses_more_shards_than_key_heads():
     site = AttentionSite(2, 64, 64, 8, 4, 8, "float32", Visibility(), {"tp": 2, "sp": 4}, "cpu")
-    assert "'ring' or 'all-gather'" in UlyssesAttention().supports(site).reason
+    assert "'ulysses-ring' or 'ring'" in UlyssesAttention().supports(site).reason
     assert UlyssesAttention().supports(site._replace(mesh={"tp": 2, "sp": 2})) == Support(True)
     assert UlyssesAttention().supports(site._replace(q_length=1)) == Support(True), "decoding spreads no heads"
 
