@@ -16,7 +16,8 @@ class Manifest:
     - `step`: steps done since the run began; `stage`: name of the stage under way, `stage_step` steps done in it;
     - `vocabulary`: [{"name", "size", "markers"}] in order, so that ids keep their meaning;
     - `rope_theta`: of the weights; `stream`: state of the data stream; `recipe`: the resolved recipe;
-    - `plugins`: "plugin:part" → version; `fingerprint`: hash of recipe and plugins.
+    - `plugins`: "plugin:part" → version; `fingerprint`: hash of recipe and plugins;
+    - `gates`: where a gated curriculum stands, every decision and its evidence (`lwm_core.curriculum.GateState`).
     """
 
     step: int
@@ -28,6 +29,7 @@ class Manifest:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
+    gates: Mapping[str, Any] | None = None
 
 
 class CheckpointError(ValueError):

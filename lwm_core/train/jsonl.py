@@ -3,12 +3,13 @@
 Owns the form of a line.
 """
 
+import dataclasses
 import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lwm_core.train.observer import Event, RunFailed, RunStarted, StageStarted, StepFinished
+from lwm_core.train.observer import Event, GateDecided, RunFailed, RunStarted, StageStarted, StepFinished
 
 
 @dataclass
@@ -36,6 +37,8 @@ def _record(event: Event) -> dict:
                          "seconds": event.seconds, "tokens": event.tokens} | metrics  # fmt: skip
     if isinstance(event, StageStarted):
         return record | {"stage": event.stage.name, "index": event.index, "attention": event.attention}
+    if isinstance(event, GateDecided):
+        return record | dataclasses.asdict(event)
     if isinstance(event, RunFailed):
         return record | {"step": event.step, "error": f"{type(event.error).__name__}: {event.error}"}
     names = ("steps", "done", "step")

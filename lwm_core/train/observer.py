@@ -30,7 +30,12 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """`step` counts over the run, `stage_step` in the stage, both from 1; `metrics` are plain floats."""
+    """`step` counts over the run, `stage_step` in the stage, both from 1.
+
+    `metrics` are plain floats, see `lwm_core.train.step.make_step`: always `loss` and `targets`, and for each part of
+    the objective that has a target `loss/PART` and `tokens/PART`, such as `loss/vision`, `loss/length/65-128`,
+    `loss/position/9`. A step with 0 targets has loss 0 and changed nothing.
+    """
 
     step: int
     stage: str
@@ -47,6 +52,26 @@ class CheckpointSaved:
 
 
 @dataclass(frozen=True)
+class GateDecided:
+    """What a gated curriculum decided at the end of a stage.
+
+    - `verdict`: "advance", "extend", "roll-back" or "fail"; `reason`: the sentence; `more`: steps it adds to the run;
+    - `evidence`: for each gate {gate, value, before, least, most, passed, miss};
+    - `extensions`, `roll_backs`: how many of them the stage had had until then.
+    """
+
+    step: int
+    stage: str
+    stage_step: int
+    verdict: str
+    reason: str
+    evidence: tuple[Mapping[str, Any], ...]
+    extensions: int = 0
+    roll_backs: int = 0
+    more: int = 0
+
+
+@dataclass(frozen=True)
 class RunFinished:
     out: Path
     step: int
@@ -58,7 +83,7 @@ class RunFailed:
     step: int
 
 
-Event = RunStarted | StageStarted | StepFinished | CheckpointSaved | RunFinished | RunFailed
+Event = RunStarted | StageStarted | StepFinished | GateDecided | CheckpointSaved | RunFinished | RunFailed
 
 
 @runtime_checkable

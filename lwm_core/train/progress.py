@@ -1,8 +1,10 @@
 """The progress observer: a line on the terminal with loss, tokens a second and time left.
 
-Owns what a person sees while training. On a terminal it is a live bar; in a log file, a line now and then.
+Owns what a person sees while training. On a terminal it is a live bar; in a log file, a line now and then. A stage's
+last step is shown with its losses by length and by position.
 """
 
+import re
 import sys
 import time
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from lwm_core.train.observer import (
     CheckpointSaved,
     Event,
+    GateDecided,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -51,12 +54,21 @@ class _Bar:
         self._bar = Progress(*columns, console=Console(stderr=True))
         self._task = self._bar.add_task("starting", total=event.steps, completed=event.done, note="")
         self._bar.start()
+        self._total = event.steps
 
     def show(self, event: Event) -> None:
         if isinstance(event, StageStarted):
             self._bar.update(self._task, description=event.stage.name)
+            self._last_step = event.stage.steps
         elif isinstance(event, StepFinished):
             self._bar.update(self._task, completed=event.step, note=_note(event))
+            if event.stage_step == self._last_step:
+                for line in _breakdown(event):
+                    self._bar.console.print(line)
+        elif isinstance(event, GateDecided):
+            self._total += event.more
+            self._bar.update(self._task, total=self._total)
+            self._bar.console.print(_verdict(event))
         elif isinstance(event, RunFinished | RunFailed):
             self._bar.stop()
 
@@ -71,18 +83,25 @@ class _Lines:
     def show(self, event: Event) -> None:
         if isinstance(event, StageStarted):
             stage = event.stage
+            self._last_step = stage.steps
             self._say(
                 f"stage {stage.name}: {stage.steps} steps of {stage.rows} x {stage.sequence_length} tokens, "
                 f"rope theta {stage.rope_theta:g}, attention {event.attention}"
             )
         elif isinstance(event, CheckpointSaved):
             self._say(f"saved {event.path}")
+        elif isinstance(event, GateDecided):
+            self._steps += event.more
+            self._say(_verdict(event))
         elif isinstance(event, StepFinished):
             now = time.monotonic()
             if now - self._last >= self._every or event.step == self._steps:
                 self._last = now
                 left = (now - self._start) / max(event.step - self._done, 1) * (self._steps - event.step)
                 self._say(f"step {event.step}/{self._steps} ({event.stage}) {_note(event)}, {left:.0f} s left")
+            if event.stage_step == self._last_step:
+                for line in _breakdown(event):
+                    self._say(line)
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -90,4 +109,29 @@ class _Lines:
 
 def _note(event: StepFinished) -> str:
     rate = event.tokens / max(event.seconds, 1e-9)
-    return f"loss {event.metrics['loss']:.3f}, {rate:,.0f} tokens/s"
+    if event.metrics.get("targets") == 0:
+        return f"no target in this step: nothing changed, {rate:,.0f} tokens/s"
+    parts = _parts(event).get("", {})
+    named = f" ({', '.join(f'{name} {loss:.3f}' for name, loss in parts.items())})" if len(parts) > 1 else ""
+    return f"loss {event.metrics['loss']:.3f}{named}, {rate:,.0f} tokens/s"
+
+
+def _breakdown(event: StepFinished) -> list[str]:
+    """A line for each group of parts, such as those by length."""
+    groups = {group: parts for group, parts in _parts(event).items() if group}
+    spelt = {group: ", ".join(f"{name}: {loss:.3f}" for name, loss in parts.items()) for group, parts in groups.items()}
+    return [f"stage {event.stage}, last step, loss by {group}: {parts}" for group, parts in spelt.items()]
+
+
+def _parts(event: StepFinished) -> dict[str, dict[str, float]]:
+    """Losses of an objective's parts by what stands before the slash ("" for modalities), in the order of numbers."""
+    names = (name.removeprefix("loss/") for name in event.metrics if name.startswith("loss/"))
+    groups: dict[str, dict[str, float]] = {}
+    for name in sorted(names, key=lambda n: [(int(d or 0), w) for d, w in re.findall(r"(\d+)|(\D+)", n)]):
+        group, _, own = name.rpartition("/")
+        groups.setdefault(group, {})[own] = event.metrics[f"loss/{name}"]
+    return groups
+
+
+def _verdict(event: GateDecided) -> str:
+    return f"stage {event.stage} after {event.stage_step} steps: {event.verdict}: {event.reason}"

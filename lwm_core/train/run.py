@@ -1,47 +1,53 @@
 """A run: stages in order, each with its length, theta, data and mesh, checkpointed so that it can go on.
 
-Owns the order of events and where a run stands. The arithmetic is `step`'s, the data `lwm_core.load`'s. A
-resumed run gives the same bits as one that was never stopped.
+Owns the order of events. The arithmetic is `step`'s, the data `lwm_core.load`'s; where a run stands and how it is kept
+are `place`'s and `keep`'s. What gates decide is the curriculum's, and what is done about it is here: a stage is over,
+goes on, or begins again from the weights it began with. A resumed run gives the same bits as one never stopped.
 """
 
-import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lwm_core.checkpoint.base import CheckpointError, Manifest
-from lwm_core.curriculum import Stage
+from lwm_core.checkpoint.base import CheckpointError
+from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
+from lwm_core.load import Stream
+from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
+from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
+from lwm_core.train.keep import keep_beginning, kept_beginning, save, write_recipe
 from lwm_core.train.observer import (
     CheckpointSaved,
+    Event,
     RunFailed,
     RunFinished,
     RunStarted,
     StageStarted,
     StepFinished,
 )
+from lwm_core.train.place import Place
 from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
-from lwm_core.train.step import TrainState, init_state, make_step
+from lwm_core.train.step import TrainState, init_state, make_step, reported
 from lwm_core.train.trainable import Trainable
 from lwm_core.train.weights import with_theta, with_vocabulary
 from lwm_core.vocab import Vocabulary
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a run stands: steps done in all, in which stage and how many of its steps, and the data stream."""
+class _Standing(NamedTuple):
+    """What the rest of a run starts from; `moments` restores them into a like tree, None gives fresh ones."""
 
-    step: int = 0
-    stage: int = 0
-    stage_step: int = 0
-    stream: Any = None
+    model: AbstractSequenceModel
+    vocabulary: Vocabulary
+    place: Place
+    moments: Callable[[Any], Any] | None = None
 
 
 def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: bool = False) -> None:
@@ -49,7 +55,8 @@ def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: b
 
     - `until`: the name of the stage to stop after; None runs them all.
 
-    Raises `CheckpointError` when `out` already holds a run and `resume` is False, or the other way round.
+    Raises `CheckpointError` when `out` already holds a run and `resume` is False, or the other way round, and
+    `GateFailed` when a stage's gates do not hold and its curriculum says to stop.
     """
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file: give the run a directory of its own.")
@@ -61,93 +68,132 @@ def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: b
     names = [stage.name for stage in stages]
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
-    model, vocabulary, place, moments = _start(pipeline, found)
+    now = _start(pipeline, out, found)
     last = len(stages) if until is None else names.index(until) + 1
-    first = place.stage + (place.stage_step >= stages[place.stage].steps)
-    check_stages(pipeline, range(first, last), model, vocabulary)
+    check_stages(pipeline, range(now.place.stage, last), now.model, now.vocabulary)
+    check_gates(pipeline, stages[now.place.stage : last])
     if not resume:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
-    _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), place.step, pipeline.recipe))
+        write_recipe(pipeline, out)
+    _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), now.place.step, pipeline.recipe))
     try:
-        for index in range(place.stage, last):
-            if index > place.stage:
-                place, moments = replace(place, stage=index, stage_step=0, stream=None), None
-            model, place = _run_stage(pipeline, out, stages[index], model, place, moments)
+        while now.place.stage < last:
+            now = _run_stage(pipeline, out, now)
     except BaseException as error:
-        _notify(pipeline, RunFailed(error, place.step))
+        _notify(pipeline, RunFailed(error, now.place.step))
         raise
-    _notify(pipeline, RunFinished(out, place.step))
+    _notify(pipeline, RunFinished(out, now.place.step))
 
 
-def _start(pipeline: Trainable, found: Path | None):
-    """The model and its id space, where the run stands, and how to restore moments (None at a stage's start)."""
+def _start(pipeline: Trainable, out: Path, found: Path | None) -> _Standing:
+    """Where a new run begins, or where checkpoint `found` left off."""
     if found is None:
-        return *pipeline.begun(), Place(), None
+        return _Standing(*pipeline.begun(), Place())
     manifest = pipeline.checkpoint.manifest(found)
-    names = [stage.name for stage in pipeline.stages]
-    if manifest.stage not in names:
-        raise CheckpointError(f"{found} stands in stage {manifest.stage!r}; this curriculum has {', '.join(names)}.")
-    place = Place(manifest.step, names.index(manifest.stage), manifest.stage_step, manifest.stream)
-    vocabulary = Vocabulary.of_data(manifest.vocabulary)
-    return pipeline.restored(found), vocabulary, place, partial(pipeline.checkpoint.restore, found, "optimizer")
+    place = Place.of(manifest, [stage.name for stage in pipeline.stages])
+    stage, vocabulary = pipeline.stages[place.stage], Vocabulary.of_data(manifest.vocabulary)
+    verdict = verdict_at(place, stage)
+    if verdict == "roll-back":
+        return _begun_again(pipeline, out, place)
+    ended = place.stage_step >= stage.steps + place.gates.more
+    if ended and (verdict == "advance" or not gates_of(pipeline, stage)):
+        return _Standing(pipeline.restored(found), vocabulary, place.following())
+    moments = partial(pipeline.checkpoint.restore, found, "optimizer")
+    return _Standing(pipeline.restored(found), vocabulary, place, moments)
 
 
-def _run_stage(pipeline: Trainable, out: Path, stage: Stage, model, place: Place, moments):
-    """Trains one stage to its end and returns the model and the place after it."""
-    if place.stage_step >= stage.steps:
-        return model, place
+def _begun_again(pipeline: Trainable, out: Path, place: Place) -> _Standing:
+    """The beginning of the stage under way, after a roll-back."""
+    path, vocabulary = kept_beginning(pipeline, out)
+    return _Standing(pipeline.restored(path), vocabulary, replace(place, stage_step=0, stream=None))
+
+
+def _run_stage(pipeline: Trainable, out: Path, now: _Standing) -> _Standing:
+    """Trains a stage to its end and asks its gates; returns what comes next, which may be more of the same stage."""
+    stage, place = pipeline.stages[now.place.stage], now.place
+    stage = replace(stage, **place.gates.changes)
     vocabulary = pipeline.vocabulary_for(stage)
-    key = jax.random.fold_in(jax.random.key(pipeline.seed), place.stage)
-    model = with_theta(with_vocabulary(model, vocabulary, key=key), stage.rope_theta)
     optimizer = pipeline.optimizer.build(stage)
     with stage_mesh(stage) as mesh:
+        if gates_of(pipeline, stage) and not place.gates.before:
+            place = _entered(pipeline, out, stage, now, mesh)
+        key = jax.random.fold_in(jax.random.key(pipeline.seed), place.stage)
+        model = with_theta(with_vocabulary(now.model, vocabulary, key=key), stage.rope_theta)
         state = init_state(model, optimizer)
-        if moments is not None:
-            state = TrainState(state.model, moments(state.moments))
+        if now.moments is not None:
+            state = TrainState(state.model, now.moments(state.moments))
         # All of the state is committed to its devices, as a step returns it: or the second step compiles again.
         state = _replicated(state, mesh)
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
-        with stage_stream(pipeline, place.stage, vocabulary) as stream:
-            after, here = state, place
-            for after, here in _steps(pipeline, stage, stream, step, state, place, mesh):
-                every = pipeline.save_every
-                if here.stage_step == stage.steps or (every and here.stage_step % every == 0):
-                    _save(pipeline, out, stage, after, here, vocabulary)
-    return after.model, here
+        state, place = _trained(pipeline, out, stage, step, state, place, vocabulary, mesh)
+        if not gates_of(pipeline, stage):
+            return _Standing(state.model, vocabulary, place.following())
+        return _judged(pipeline, out, stage, state, place, vocabulary)
 
 
-def _steps(pipeline: Trainable, stage, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
+def _trained(pipeline: Trainable, out: Path, stage: Stage, step, state, place: Place, vocabulary, mesh):
+    """State and place after the stage's remaining steps, saved on the way and at the end."""
+    last, every = stage.steps + place.gates.more, pipeline.save_every
+    if place.stage_step >= last:
+        return state, place
+    with _stream(pipeline, place, vocabulary) as stream:
+        after, here = state, place
+        for after, here in _steps(pipeline, stage, last, stream, step, state, place, mesh):
+            if here.stage_step == last or (every and here.stage_step % every == 0):
+                _save(pipeline, out, stage, after, here, vocabulary)
+    return after, here
+
+
+def _stream(pipeline: Trainable, place: Place, vocabulary: Vocabulary) -> Stream:
+    """The stage's rows; in another order after each roll-back that asks for one."""
+    stream, times = stage_stream(pipeline, place.stage, vocabulary), place.gates.reseeds
+    if not times:
+        return stream
+    return replace(stream, seed=int(np.random.SeedSequence([stream.seed, times]).generate_state(1)[0]))
+
+
+def _steps(pipeline: Trainable, stage, last, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
     """The stage's remaining steps, one at a time, each announced when its numbers are known."""
     stream_state = stream.init() if place.stream is None else place.stream
-    while place.stage_step < stage.steps:
+    while place.stage_step < last:
         start = time.monotonic()
         stream_state, rows = stream.next(stream_state)
         batch = to_batch(rows, state.model.attention.layout, mesh)
         state, metrics = step(state, batch)
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        place = Place(place.step + 1, place.stage, place.stage_step + 1, stream_state)
+        metrics = reported(metrics)
+        place = replace(place, step=place.step + 1, stage_step=place.stage_step + 1, stream=stream_state)
         seconds = time.monotonic() - start
         tokens = stage.tokens_per_batch
         _notify(pipeline, StepFinished(place.step, stage.name, place.stage_step, seconds, tokens, metrics))
         yield state, place
 
 
+def _entered(pipeline: Trainable, out: Path, stage: Stage, now: _Standing, mesh: Mesh | None) -> Place:
+    """The place with what the gates measure before the stage; its weights are kept in case it must begin again."""
+    gates, model = gates_of(pipeline, stage), _replicated(now.model, mesh)
+    before = before_stage(gates, measured(pipeline, gates, model, now.vocabulary))
+    keep_beginning(pipeline, out, stage, model, now.place, now.vocabulary)
+    return replace(now.place, gates=replace(now.place.gates, before=before))
+
+
+def _judged(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> _Standing:
+    """Measures the gates at the stage's end, keeps the decision in the checkpoint, and does as it says."""
+    values = measured(pipeline, gates_of(pipeline, stage), state.model, vocabulary)
+    decision, gates, event = decided(pipeline, stage, place, values)
+    place = replace(place, gates=gates)
+    _save(pipeline, out, stage, state, place, vocabulary)
+    _notify(pipeline, event)
+    if isinstance(decision, Fail):
+        raise GateFailed(f"Stage {stage.name!r} does not pass its gates: {decision.reason}")
+    if isinstance(decision, RollBack):
+        return _begun_again(pipeline, out, place)
+    if event.verdict == "advance":
+        return _Standing(state.model, vocabulary, place.following())
+    return _Standing(state.model, vocabulary, place, lambda like: state.moments)
+
+
 def _save(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
-    manifest = Manifest(
-        step=place.step,
-        stage=stage.name,
-        stage_step=place.stage_step,
-        rope_theta=stage.rope_theta,
-        vocabulary=vocabulary.data(),
-        stream=place.stream,
-        recipe=pipeline.recipe,
-        plugins=pipeline.plugins,
-        fingerprint=pipeline.fingerprint,
-    )
-    trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
-    path = pipeline.checkpoint.save(out / "checkpoints", jax.device_get(trees), manifest)
+    path = save(pipeline, out, stage, state, place, vocabulary)
     _notify(pipeline, CheckpointSaved(path, place.step))
 
 
@@ -163,6 +209,6 @@ def describe(attention, mesh: Mesh | None) -> str:
     return f"{type(attention).__name__} in {type(attention.layout).__name__} order on {where}"
 
 
-def _notify(pipeline: Trainable, event) -> None:
+def _notify(pipeline: Trainable, event: Event) -> None:
     for observer in pipeline.observers:
         observer.notify(event)

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lwm_core.checkpoint.base import CheckpointFormat
-from lwm_core.curriculum import Stage
+from lwm_core.curriculum import Curriculum, Stage
 from lwm_core.data import DataSource, Packer, Renderer
+from lwm_core.evaluate.base import Evaluator
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective
+from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
 from lwm_core.train.optimizer import AdamW
 from lwm_core.vocab import Vocabulary
@@ -23,6 +25,12 @@ class Trainable(Protocol):
 
     @property
     def stages(self) -> tuple[Stage, ...]: ...
+    @property
+    def curriculum(self) -> Curriculum | None: ...
+    @property
+    def evaluators(self) -> Mapping[str, Evaluator]: ...
+    @property
+    def tokenizer(self) -> TextTokenizer: ...
     @property
     def sources(self) -> Mapping[str, DataSource]: ...
     @property

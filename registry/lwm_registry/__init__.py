@@ -8,5 +8,6 @@ from lwm_registry.pipelines import compose as compose
 from lwm_registry.pipelines import fingerprint as fingerprint
 from lwm_registry.pipelines import recipe_of as recipe_of
 from lwm_registry.records import Component as Component
+from lwm_registry.records import Interface as Interface
 from lwm_registry.records import Recipe as Recipe
 from lwm_registry.runs import load as load

@@ -11,7 +11,7 @@ from typing import Any
 
 from lwm_registry.conversion import Conversion
 from lwm_registry.errors import BadOption, BrokenPlugin, RegistryError, UnknownName, did_you_mean, listed, message
-from lwm_registry.kinds import KINDS, SHARED
+from lwm_registry.kinds import SHARED
 from lwm_registry.located import bare
 from lwm_registry.schema import Option, options_of, path_of, shared_name, spell
 
@@ -93,7 +93,7 @@ class Builder:
 
     def choices(self, annotation: Any) -> str:
         """` Give one of ...`, for an option that takes a part."""
-        kinds = [kind for kind, entry in KINDS.items() if entry.interface == path_of(annotation)]
+        kinds = [kind for kind, entry in self.catalog.kinds.items() if entry.interface == path_of(annotation)]
         return f" Give one of {listed(self.catalog.names(kinds[0]))}." if kinds else ""
 
     def _called(self, cls: type, values: dict[str, Any], where: str) -> Any:
@@ -114,13 +114,13 @@ class Builder:
         if lacking:
             raise BrokenPlugin(
                 f"{where}: {type(part).__name__} is not a {kind}: it lacks {listed(lacking)}. "
-                f"A {kind} is a {KINDS[kind].interface.replace(':', '.')}."
+                f"A {kind} is a {self.catalog.kinds[kind].interface.replace(':', '.')}."
             )
         return part
 
     def _auto(self, kind: str, spec: Mapping[str, Any], where: str) -> Any:
         """The first candidate that can be built and accepts the site; says which, and why not the others."""
-        order = list(spec.get("order", KINDS[kind].auto))
+        order = list(spec.get("order", self.catalog.kinds[kind].auto))
         if not order:
             raise BadOption(
                 f"{where}: {kind} has no automatic choice: name one of {listed(self.catalog.names(kind))}, "

@@ -6,6 +6,17 @@ from lwm_registry.hookspecs import hookimpl
 from lwm_registry.records import Component, Recipe
 
 
+_STAGE = {
+    "name": "short",
+    "sequence_length": 64,
+    "rope_theta": 1e4,
+    "rows": 2,
+    "steps": 2,
+    "learning_rate": 1e-3,
+    "mixture": {"tiny": 1.0},
+}
+
+
 @hookimpl
 def lwm_components() -> Iterable[Component]:
     yield Component(
@@ -149,18 +160,24 @@ def lwm_components() -> Iterable[Component]:
         "staged",
         "lwm_core.curriculum.staged:StagedCurriculum",
         "Stages written out one by one.",
+        {"stages": [_STAGE]},
+    )
+    yield Component(
+        "curriculum",
+        "gated",
+        "lwm_core.curriculum.gated:GatedCurriculum",
+        "Any schedule, with gates after some stages: each advances, extends or rolls back on what is measured.",
         {
-            "stages": [
+            "schedule": {"use": "staged", "stages": [_STAGE]},
+            "gates": [
                 {
-                    "name": "short",
-                    "sequence_length": 64,
-                    "rope_theta": 1e4,
-                    "rows": 2,
-                    "steps": 2,
-                    "learning_rate": 1e-3,
-                    "mixture": {"tiny": 1.0},
+                    "stage": "short",
+                    "gates": [{"evaluator": "perplexity", "measure": "loss", "within": 0.05}],
+                    "extensions": 1,
+                    "extend_steps": 2,
+                    "roll_backs": 1,
                 }
-            ]
+            ],
         },
     )
     yield Component(

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from lwm_registry.building import Builder, check_shared
-from lwm_registry.discovery import Plugin, discover
+from lwm_registry.discovery import Plugin, discover, kinds_of
 from lwm_registry.errors import BrokenPlugin, NameClash, UnknownName, brief, did_you_mean, listed
-from lwm_registry.kinds import KINDS, SHARED
+from lwm_registry.kinds import SHARED
 from lwm_registry.located import located
 from lwm_registry.plain import Plain
 from lwm_registry.records import Component, Recipe, Record
@@ -25,11 +25,12 @@ Recipes = list[tuple[Plugin, Recipe]]
 
 
 class Catalog:
-    """Parts and recipes of these plugins. Immutable."""
+    """Parts and recipes of these plugins. Immutable. `kinds`: those of the core, then those of the plugins."""
 
     def __init__(self, plugins: Iterable[Plugin]):
         self.plugins = tuple(plugins)
-        self._records = tuple(record for plugin in self.plugins for record in plugin.records())
+        self.kinds, clashes = kinds_of(self.plugins)
+        self._records = (*clashes, *(record for plugin in self.plugins for record in plugin.records(self.kinds)))
 
     @staticmethod
     def of(*components: Component, plugin: str = "here") -> "Catalog":
@@ -40,7 +41,7 @@ class Catalog:
         """The lines of the catalog, of one kind or all, in order of kind, name and plugin."""
         if kind is not None:
             self._check_kind(kind)
-        order = [*KINDS, "recipe", "plugin"]
+        order = [*self.kinds, "recipe", "interface", "plugin"]
         chosen = [r for r in self._records if kind in (None, r.kind)]
         return sorted(chosen, key=lambda r: (order.index(r.kind) if r.kind in order else -1, r.name, r.plugin))
 
@@ -93,7 +94,7 @@ class Catalog:
     def interface(self, kind: str) -> type:
         """The interface that parts of this kind have."""
         self._check_kind(kind)
-        module, _, name = KINDS[kind].interface.partition(":")
+        module, _, name = self.kinds[kind].interface.partition(":")
         return getattr(importlib.import_module(module), name)
 
     def build(self, kind: str, spec: Any, *, site: Any = None, **shared: Any) -> Any:
@@ -101,7 +102,7 @@ class Catalog:
 
         **Arguments:**
 
-        - `kind`: one of `lwm_registry.kinds.KINDS`;
+        - `kind`: one of `kinds`;
         - `spec`: `{"use": name, option: value, ...}`, or the name alone; a finished part passes through;
         - `site`: an `AttentionSite`, which `{"use": "auto"}` asks its candidates about;
         - `shared`: what fills options that are not given: objects by interface (`tokenizer`, `vision`,
@@ -155,9 +156,9 @@ class Catalog:
         return [record for record in self.list() if record.state == "broken"]
 
     def _check_kind(self, kind: str) -> None:
-        if kind not in KINDS:
+        if kind not in self.kinds:
             raise UnknownName(
-                f"There is no kind {kind!r}.{did_you_mean(kind, KINDS)} The kinds are {', '.join(KINDS)}."
+                f"There is no kind {kind!r}.{did_you_mean(kind, self.kinds)} The kinds are {', '.join(self.kinds)}."
             )
 
     def _unknown(self, kind: str, name: str, names: Iterable[str], more: str = "") -> UnknownName:

@@ -53,7 +53,7 @@ class Conversion:
         origin = typing.get_origin(annotation)
         if origin is typing.Literal:
             return _literal(annotation, value, where)
-        kind = kind_of(annotation)
+        kind = kind_of(annotation, self.builder.catalog.kinds)
         if kind:
             return self._part(kind, annotation, value, where)
         if inspect.isclass(origin or annotation):

@@ -18,12 +18,11 @@ import pluggy
 
 from lwm_registry import hookspecs
 from lwm_registry.errors import BrokenPlugin, brief, did_you_mean, listed
-from lwm_registry.kinds import KINDS
-from lwm_registry.records import Component, Recipe, Record
+from lwm_registry.kinds import KINDS, Kind
+from lwm_registry.records import Component, Interface, Recipe, Record
 
 
 HOOKS = tuple(name for name in vars(hookspecs) if name.startswith("lwm_"))
-REGISTRATION = ("lwm_components", "lwm_recipes")
 
 
 @dataclass(frozen=True)
@@ -38,13 +37,14 @@ class Plugin:
     version: str
     components: tuple[Component, ...] = ()
     recipes: tuple[Recipe, ...] = ()
+    interfaces: tuple[Interface, ...] = ()
     faults: tuple[tuple[str, str, str], ...] = ()
     error: str = ""
     manager: Any = None
     folder: Path = Path()
 
-    def records(self) -> list[Record]:
-        """The lines of this plugin in the catalog, broken ones included."""
+    def records(self, kinds: Mapping[str, Kind]) -> list[Record]:
+        """The lines of this plugin in the catalog, broken ones included; a part of none of these kinds is broken."""
         provenance = (self.name, self.distribution, self.version)
         lines = [
             Record(
@@ -55,6 +55,7 @@ class Plugin:
                 target=c.target,
                 example=c.example,
                 folder=self.folder,
+                **({} if c.kind in kinds else {"state": "broken", "error": _no_kind(c.kind, kinds)}),
             )
             for c in self.components
         ]
@@ -70,10 +71,29 @@ def discover(environment: Mapping[str, str] = os.environ) -> tuple[Plugin, ...]:
     found = sorted(((e, e.dist) for e in entries if e.dist is not None), key=lambda pair: (pair[1].name, pair[0].name))
     plugins = [load(e.name, d.name, d.version, e.load) for e, d in found if _allowed({e.name, d.name}, environment)]
     if environment.get("LWM_PLUGINS_STRICT") == "1":
-        for record in (record for plugin in plugins for record in plugin.records()):
+        kinds, clashes = kinds_of(plugins)
+        for record in [*clashes, *(record for plugin in plugins for record in plugin.records(kinds))]:
             if record.state == "broken":
                 raise BrokenPlugin(f"{record.origin} is broken: {record.error} (LWM_PLUGINS_STRICT=1)")
     return tuple(plugins)
+
+
+def kinds_of(plugins: Iterable[Plugin]) -> tuple[dict[str, Kind], list[Record]]:
+    """The core's kinds and those of these plugins, and a broken record for each that takes a name that is taken."""
+    kinds, clashes = dict(KINDS), []
+    for plugin in plugins:
+        for new in plugin.interfaces:
+            if new.name in kinds:
+                error = f"there is a kind {new.name!r} already ({kinds[new.name].interface}): give it another name."
+                where = (plugin.name, plugin.distribution, plugin.version)
+                clashes.append(Record("interface", new.name, *where, "", "broken", error))
+            else:
+                kinds[new.name] = Kind(new.target, new.summary, kit=new.kit)
+    return kinds, clashes
+
+
+def _no_kind(kind: str, kinds: Mapping[str, Kind]) -> str:
+    return f"there is no kind {kind!r}.{did_you_mean(kind, kinds)} The kinds are {listed(kinds)}."
 
 
 def _allowed(names: set[str], environment: Mapping[str, str]) -> bool:
@@ -94,11 +114,12 @@ def load(name: str, distribution: str, version: str, importer) -> Plugin:
         manager = managed(module)
         components, component_faults = _take(manager, "lwm_components", Component)
         recipes, recipe_faults = _take(manager, "lwm_recipes", Recipe)
+        interfaces, interface_faults = _take(manager, "lwm_interfaces", Interface)
     except (Exception, SystemExit) as error:
         return Plugin(name, distribution, version, error=brief(error))
-    faults = (*component_faults, *recipe_faults)
+    faults = (*component_faults, *recipe_faults, *interface_faults)
     folder = Path(getattr(module, "__file__", None) or "plugin.py").absolute().parent
-    return Plugin(name, distribution, version, components, recipes, faults, manager=manager, folder=folder)
+    return Plugin(name, distribution, version, components, recipes, interfaces, faults, manager=manager, folder=folder)
 
 
 def managed(module: object) -> pluggy.PluginManager:
@@ -126,10 +147,8 @@ def _take(manager: pluggy.PluginManager, hook: str, record: type) -> tuple[tuple
     for item in _flat(getattr(manager.hook, hook)()):
         if not isinstance(item, record):
             raise BrokenPlugin(f"{hook} gives {item!r}: give {record.__name__} records only.")
-        kind = getattr(item, "kind", "recipe")
+        kind = getattr(item, "kind", record.__name__.lower())
         fault = item.fault()
-        if kind not in KINDS and kind != "recipe":
-            fault = f"there is no kind {kind!r}.{did_you_mean(kind, KINDS)} The kinds are {listed(KINDS)}."
         if (kind, item.name) in good:
             fault = f"the plugin offers the {kind} {item.name!r} twice: give each name once."
             del good[kind, item.name]

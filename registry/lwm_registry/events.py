@@ -15,6 +15,7 @@ HOOK_OF = {
     "RunStarted": "lwm_run_started",
     "StageStarted": "lwm_stage_started",
     "StepFinished": "lwm_step_finished",
+    "GateDecided": "lwm_gate_decided",
     "CheckpointSaved": "lwm_checkpoint_saved",
     "RunFinished": "lwm_run_finished",
     "RunFailed": "lwm_run_failed",

@@ -1,6 +1,6 @@
 """Every hook that a plugin may implement, each with an example. Standard library and pluggy only.
 
-The two registration hooks are called once, on discovery. The event hooks are called on the host, between
+The registration hooks are called once, on discovery. The event hooks are called on the host, between
 steps, in the order of (distribution, plugin); they never run inside a compiled function, and one that raises
 stops the run with its own error. `event` is a record of `lwm_core.train.observer`.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import pluggy
 
-from lwm_registry.records import Component, Recipe
+from lwm_registry.records import Component, Interface, Recipe
 
 
 GROUP = "lwm"
@@ -27,6 +27,19 @@ def lwm_components() -> Iterable[Component]:
         @hookimpl
         def lwm_components():
             yield Component("attention", "ring", "lwm_ring.ring:RingAttention", "Ring over a block kernel.")
+    """
+    return ()
+
+
+@hookspec
+def lwm_interfaces() -> Iterable[Interface]:
+    """The kinds of part that this plugin adds: its own interfaces, for its own parts and for everybody's.
+
+    Example::
+
+        @hookimpl
+        def lwm_interfaces():
+            yield Interface("judge", "lwm_judge.base:Judge", "scores an answer", "lwm_judge.testing:check_judge")
     """
     return ()
 
@@ -89,6 +102,18 @@ def lwm_checkpoint_saved(event: Any) -> None:
         @hookimpl
         def lwm_checkpoint_saved(event):
             bucket.upload(event.path)
+    """
+
+
+@hookspec
+def lwm_gate_decided(event: Any) -> None:
+    """A gated stage ended and was judged; `event` is a `GateDecided`: `stage`, `verdict`, `reason`, `evidence`.
+
+    Example::
+
+        @hookimpl
+        def lwm_gate_decided(event):
+            chat.post(f"{event.stage}: {event.verdict}, since {event.reason}")
     """
 
 

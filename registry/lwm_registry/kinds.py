@@ -1,18 +1,27 @@
 """The kinds of part, and the interface of each, as strings: nothing is imported to read this table.
 
-Owns the one list of kinds, the order in which `{"use": "auto"}` tries its candidates, and the names of the
-objects that the parts of one pipeline share. It resolves and builds nothing.
+Owns the kinds that the core has, the order in which `{"use": "auto"}` tries its candidates, and the names of the
+objects that the parts of one pipeline share. Plugins add kinds of their own (`lwm_interfaces`); `Catalog.kinds` holds
+all of them. It resolves and builds nothing.
 """
 
 from typing import NamedTuple
 
 
 class Kind(NamedTuple):
-    """An interface that `catalog().build(kind, ...)` returns, what it is for, and its order under "auto"."""
+    """An interface that `catalog().build(kind, ...)` returns, what it is for, and its order under "auto".
+
+    `kit` is the function that checks a part, `"module:function"`; empty for that of the core.
+    """
 
     interface: str
     summary: str
     auto: tuple[str, ...] = ()
+    kit: str = ""
+
+    def kit_of(self, name: str) -> str:
+        """The kit of this kind, whose name is `name`."""
+        return self.kit or f"lwm_core.testing.{name}:check_{name}"
 
 
 KINDS: dict[str, Kind] = {

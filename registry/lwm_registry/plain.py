@@ -46,7 +46,7 @@ class Plain:
             self.versions[record.qualified] = record.version
             clashes = len(self.catalog.named(record.kind, record.name)) > 1
             return {"use": record.qualified if clashes else record.name, **self._options(value, where)}
-        if dataclasses.is_dataclass(value) and kind_of(type(value)) is None:
+        if dataclasses.is_dataclass(value) and kind_of(type(value), self.catalog.kinds) is None:
             return self._options(value, where)
         path = f"{type(value).__module__}.{type(value).__qualname__}"
         if self.lenient:

@@ -12,6 +12,7 @@ from typing import Any
 
 _NAME = re.compile(r"[a-z0-9]+(?:[-.][a-z0-9]+)*")
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
+_KIND = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 _FILE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[^:\\]+\.toml")
 
 
@@ -19,7 +20,7 @@ _FILE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[^:\\]+\.toml")
 class Component:
     """One part that a plugin offers; nothing is imported until it is used.
 
-    - `kind`: one of `lwm_registry.kinds.KINDS`;
+    - `kind`: one of `lwm_registry.kinds.KINDS`, or one that a plugin adds;
     - `name`: what a recipe writes after `use`, lower-case words joined by hyphens;
     - `target`: `"package.module:Class"`; the class *is* the option schema (its fields, or its `__init__`), and
       keeps every option as an attribute of the same name;
@@ -40,6 +41,32 @@ class Component:
             return f"the name {self.name!r} is not lower-case words joined by hyphens, such as 'ring' or 'best-fit'"
         if not _CLASS.fullmatch(self.target):
             return f"the target {self.target!r} is not 'package.module:Class'"
+        return ""
+
+
+@dataclass(frozen=True)
+class Interface:
+    """A kind of part that a plugin adds to those of the core; then anybody may offer parts of it.
+
+    - `name`: of the kind, lower-case words joined by underscores;
+    - `target`: `"package.module:Class"`, a protocol or an abstract class; an option annotated with it takes a part by
+      its name;
+    - `summary`: what a part of it is, without a full stop; - `kit`: `"package.module:function"`, the function that
+      raises `AssertionError` for a part that breaks the contract.
+    """
+
+    name: str
+    target: str
+    summary: str
+    kit: str
+
+    def fault(self) -> str:
+        """What is wrong with this record, or nothing."""
+        if not _KIND.fullmatch(self.name):
+            return f"the kind {self.name!r} is not lower-case words joined by underscores, such as 'text_tokenizer'"
+        for field in ("target", "kit"):
+            if not _CLASS.fullmatch(getattr(self, field)):
+                return f"the {field} {getattr(self, field)!r} is not 'package.module:name'"
         return ""
 
 

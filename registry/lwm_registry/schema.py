@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from lwm_registry.errors import BrokenPlugin
-from lwm_registry.kinds import KINDS, SHARED
+from lwm_registry.kinds import KINDS, SHARED, Kind
 
 
 MISSING: Any = dataclasses.MISSING
@@ -75,11 +75,11 @@ def path_of(annotation: Any) -> str:
     return f"{annotation.__module__}:{annotation.__qualname__}" if inspect.isclass(annotation) else ""
 
 
-def kind_of(annotation: Any) -> str | None:
-    """The kind whose interface this type is, or is a class of; None for a type that is no interface."""
+def kind_of(annotation: Any, kinds: Mapping[str, Kind] = KINDS) -> str | None:
+    """The kind, of these, whose interface this type is, or is a class of; None for a type that is no interface."""
     cls = typing.get_origin(annotation) or annotation
     paths = [path_of(base) for base in cls.__mro__] if inspect.isclass(cls) else []
-    return next((kind for path in paths for kind, entry in KINDS.items() if entry.interface == path), None)
+    return next((kind for path in paths for kind, entry in kinds.items() if entry.interface == path), None)
 
 
 def shared_name(annotation: Any) -> str | None:

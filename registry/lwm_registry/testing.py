@@ -3,7 +3,7 @@
     python -m lwm_registry.conformance NAME
 
 runs every check over the plugin of that name; `check_component` runs them over one record. The kits are
-`lwm_core.testing.<kind>`; what a good part does is theirs to say.
+`lwm_core.testing.<kind>`, or what a plugin names for a kind of its own; what a good part does is theirs to say.
 """
 
 import importlib
@@ -27,12 +27,12 @@ def records_of(plugin: str | None = None, catalog: Catalog | None = None) -> lis
     return [record for record in chosen.list() if plugin in (None, record.plugin, record.distribution)]
 
 
-def kit(kind: str) -> Callable[[Any], None]:
-    """The conformance kit of a kind: `lwm_core.testing.<kind>.check_<kind>`, which raises `AssertionError`."""
-    name = f"lwm_core.testing.{kind}"
-    if importlib.util.find_spec(name) is None:
-        raise AssertionError(f"The kind {kind!r} has no conformance kit: write {name} with check_{kind}(part).")
-    return getattr(importlib.import_module(name), f"check_{kind}")
+def kit(kind: str, catalog: Catalog | None = None) -> Callable[[Any], None]:
+    """The conformance kit of a kind, which raises `AssertionError`; a plugin names that of a kind it adds."""
+    module, _, name = (catalog or installed()).kinds[kind].kit_of(kind).partition(":")
+    if importlib.util.find_spec(module) is None:
+        raise AssertionError(f"The kind {kind!r} has no conformance kit: write {module} with {name}(part).")
+    return getattr(importlib.import_module(module), name)
 
 
 def check_record(record: Record) -> None:
@@ -52,4 +52,4 @@ def check_round_trip(record: Record, catalog: Catalog | None = None) -> None:
 def check_component(record: Record, catalog: Catalog | None = None) -> None:
     """The part that the example builds passes the kit of its kind."""
     chosen = catalog or installed()
-    kit(record.kind)(chosen.build(record.kind, chosen.example(record)))
+    kit(record.kind, chosen)(chosen.build(record.kind, chosen.example(record)))

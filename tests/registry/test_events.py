@@ -6,7 +6,15 @@ from pathlib import Path
 import pytest
 
 from lwm_core.curriculum import Stage
-from lwm_core.train.observer import CheckpointSaved, RunFailed, RunFinished, RunStarted, StageStarted, StepFinished
+from lwm_core.train.observer import (
+    CheckpointSaved,
+    GateDecided,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageStarted,
+    StepFinished,
+)
 from lwm_registry import Catalog, Recipe, compose, hookspecs
 from lwm_registry.discovery import HOOKS, discover, load
 from lwm_registry.events import HOOK_OF, HookObserver, listeners
@@ -17,6 +25,7 @@ EVENTS = {
     "lwm_run_started": RunStarted(Path("out"), 2, 0),
     "lwm_stage_started": StageStarted(STAGE, 0, "dense"),
     "lwm_step_finished": StepFinished(1, "s", 1, 0.1, 8, {"loss": 1.0}),
+    "lwm_gate_decided": GateDecided(1, "s", 1, "advance", "every gate holds.", ()),
     "lwm_checkpoint_saved": CheckpointSaved(Path("out/step"), 1),
     "lwm_run_finished": RunFinished(Path("out"), 2),
     "lwm_run_failed": RunFailed(ValueError("x"), 1),
@@ -91,4 +100,4 @@ def test_every_hook_has_an_example_and_a_test():
         documentation = getattr(hookspecs, hook).__doc__
         assert re.search(rf"Example::\n\n.*@hookimpl\n.*def {hook}\(", documentation, re.DOTALL), hook
         assert re.search(rf"def {hook}\(|\"{hook}\": ", tests), f"{hook} has no test"
-    assert set(HOOK_OF.values()) == set(EVENTS) == set(HOOKS) - {"lwm_components", "lwm_recipes"}
+    assert set(HOOK_OF.values()) == set(EVENTS) == set(HOOKS) - {"lwm_components", "lwm_recipes", "lwm_interfaces"}

@@ -13,7 +13,6 @@ import typer
 from lwm_registry.catalog import catalog
 from lwm_registry.cli.common import print_json, print_table
 from lwm_registry.errors import RegistryError, UnknownName, did_you_mean, listed
-from lwm_registry.kinds import KINDS
 from lwm_registry.located import bare
 from lwm_registry.plain import Plain
 from lwm_registry.recipes import read
@@ -39,10 +38,10 @@ def describe(
     if name is None:
         _overview(as_json)
         return
-    if name in KINDS and kind is None:
+    if name in catalog().kinds and kind is None:
         _kind(name, as_json)
         return
-    kinds = [k for k in ([kind] if kind else KINDS) if catalog().named(k, name)]
+    kinds = [k for k in ([kind] if kind else catalog().kinds) if catalog().named(k, name)]
     if kind is None and _is_recipe(name):
         if kinds:
             print(f"lwm: {name!r} is also a part: add --kind with one of {listed(kinds)}.", file=sys.stderr)
@@ -66,14 +65,16 @@ def _only(name: str, kinds: list[str], asked: str | None) -> str:
         parts = [record.name for record in catalog().list() if record.state == "ok"]
         recipes = [recipe.name for _, recipe in catalog().recipes()]
         raise UnknownName(
-            f"There is no part, kind or recipe {name!r}.{did_you_mean(name, [*parts, *recipes, *KINDS])} "
+            f"There is no part, kind or recipe {name!r}.{did_you_mean(name, [*parts, *recipes, *catalog().kinds])} "
             f"`lwm plugins` lists the parts; the recipes are {listed(recipes)}."
         )
     return kinds[0]
 
 
 def _overview(as_json: bool) -> None:
-    kinds = {kind: {"summary": entry.summary, "names": catalog().names(kind)} for kind, entry in KINDS.items()}
+    kinds = {
+        kind: {"summary": entry.summary, "names": catalog().names(kind)} for kind, entry in catalog().kinds.items()
+    }
     recipes = {recipe.name: recipe.summary for _, recipe in catalog().recipes()}
     if as_json:
         print_json({"kinds": kinds, "recipes": recipes})
@@ -84,17 +85,17 @@ def _overview(as_json: bool) -> None:
 
 
 def _kind(name: str, as_json: bool) -> None:
-    interface = catalog().interface(name)
+    interface, entry = catalog().interface(name), catalog().kinds[name]
     members = {m: str(inspect.signature(f)) for m, f in vars(interface).items() if _is_asked(m, f)}
-    facts = {"kind": name, "summary": KINDS[name].summary, "interface": KINDS[name].interface}
+    facts = {"kind": name, "summary": entry.summary, "interface": entry.interface}
     facts |= {"help": inspect.getdoc(interface) or "", "members": members, "names": catalog().names(name)}
     if as_json:
-        print_json({**facts, "kit": f"lwm_core.testing.{name}:check_{name}"})
+        print_json({**facts, "kit": entry.kit_of(name)})
         return
     print(f"{name}: {facts['summary']}. Interface {facts['interface']}:\n\n{facts['help']}\n")
     for member, signature in members.items():
         print(f"  {member}{signature}")
-    print(f"\nInstalled: {listed(facts['names'])}. Kit: lwm_core.testing.{name}.check_{name}")
+    print(f"\nInstalled: {listed(facts['names'])}. Kit: {entry.kit_of(name)}")
 
 
 def _is_asked(name: str, member: Any) -> bool:

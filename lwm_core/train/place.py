@@ -1,0 +1,36 @@
+"""Where a run stands, to and from a checkpoint's manifest. Owns the record alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lwm_core.checkpoint.base import CheckpointError, Manifest
+from lwm_core.curriculum import GateState
+
+
+@dataclass(frozen=True)
+class Place:
+    """Steps done in all, in which stage and how many of its steps, the data stream, and the gates' state.
+
+    `step` only grows: a roll-back takes `stage_step` to 0 and keeps counting.
+    """
+
+    step: int = 0
+    stage: int = 0
+    stage_step: int = 0
+    stream: Any = None
+    gates: GateState = field(default_factory=GateState)
+
+    @staticmethod
+    def of(manifest: Manifest, stages: Sequence[str]) -> "Place":
+        """The place in a manifest; raises `CheckpointError` for a stage that is none of these names."""
+        if manifest.stage not in stages:
+            raise CheckpointError(
+                f"The checkpoint stands in stage {manifest.stage!r}; this curriculum has {', '.join(stages)}."
+            )
+        gates = GateState.of_data(manifest.gates)
+        return Place(manifest.step, stages.index(manifest.stage), manifest.stage_step, manifest.stream, gates)
+
+    def following(self) -> "Place":
+        """The beginning of the next stage."""
+        return Place(self.step, self.stage + 1, gates=GateState(decisions=self.gates.decisions))
