@@ -27,16 +27,20 @@ class BlockwiseKernel(AbstractBlockKernel):
 
     **Arguments:**
 
-    - `block_q`, `block_k`: the most queries and keys in a tile; short rows use shorter blocks.
+    - `block_q`, `block_k`: the most queries and keys in a tile; short rows use shorter blocks;
+    - `tile_scores`: the most scores in a tile, which takes more heads and rows while they fit; None is 2**20,
+      shared out where several simulated devices live on one CPU.
     """
 
     block_q: int = eqx.field(static=True, default=512)
     block_k: int = eqx.field(static=True, default=512)
+    tile_scores: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
-        for name, value in (("block_q", self.block_q), ("block_k", self.block_k)):
-            if value < 1:
-                raise ValueError(f"BlockwiseKernel({name}={value}): give a positive number of tokens, as 512.")
+        options = {"block_q": self.block_q, "block_k": self.block_k, "tile_scores": self.tile_scores}
+        for name, value in options.items():
+            if value is not None and value < 1:
+                raise ValueError(f"BlockwiseKernel({name}={value}): give a positive number, as 512.")
 
     def supports(self, site: AttentionSite) -> Support:
         if site.heads % site.kv_heads:
@@ -52,7 +56,7 @@ class BlockwiseKernel(AbstractBlockKernel):
         kv_at: TokenCoords,
         rule: Visibility,
     ) -> BlockOut:
-        tiling = Tiling.of(q.shape, k.shape, self.block_q, self.block_k)
+        tiling = Tiling.of(q.shape, k.shape, self.block_q, self.block_k, self.tile_scores)
         scene = _Scene.of(tiling, q_at, kv_at, rule)
         visits = _Visits.over_keys(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)
@@ -89,7 +93,7 @@ class BlockwiseKernel(AbstractBlockKernel):
         delta: Float[Array, "B H T"],
         dout: Float[Array, "B T H D"],
     ) -> BlockGrads:
-        tiling = Tiling.of(q.shape, k.shape, self.block_q, self.block_k)
+        tiling = Tiling.of(q.shape, k.shape, self.block_q, self.block_k, self.tile_scores)
         scene = _Scene.of(tiling, q_at, kv_at, rule)
         visits = _Visits.over_queries(scene)
         wide = jnp.promote_types(q.dtype, jnp.float32)

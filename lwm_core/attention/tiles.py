@@ -17,8 +17,8 @@ from lwm_core.attention.coords import TokenCoords
 
 Index = Int32[Array, ""]
 
-# Scores held by one tile, four megabytes: on CPUs, products and exponentials of half as many run a tenth slower.
-_TILE_SCORES = 2**20
+# Scores held at a time, four megabytes: on CPUs, products and exponentials of half as many run a tenth slower.
+_SCORES = 2**20
 # Short rows are cut into up to four blocks of at least this length, so that causal order has blocks to skip.
 _SHORTEST = 64
 
@@ -60,12 +60,14 @@ class Tiling:
     k: Blocks
 
     @staticmethod
-    def of(q_shape: tuple[int, ...], k_shape: tuple[int, ...], block_q: int, block_k: int) -> "Tiling":
-        """The tiling of a call with these "B T H D" and "B S G D" shapes."""
+    def of(
+        q_shape: tuple[int, ...], k_shape: tuple[int, ...], block_q: int, block_k: int, scores: int | None = None
+    ) -> "Tiling":
+        """The tiling of a call with these "B T H D" and "B S G D" shapes; `scores` None chooses for this host."""
         (batch, length, heads, _), (_, keys, groups, _) = q_shape, k_shape
         q, k = Blocks.of(length, block_q), Blocks.of(keys, block_k)
         ratio = heads // groups
-        fitting = max(1, _TILE_SCORES // (ratio * q.size * k.size))
+        fitting = max(1, (scores or _host_scores()) // (ratio * q.size * k.size))
         per_tile = _divisor(groups, fitting)
         rows = _divisor(batch, fitting // groups) if per_tile == groups else 1
         return Tiling(batch, groups, ratio, rows, per_tile, q, k)
@@ -144,6 +146,11 @@ class Tiling:
             return x.transpose(0, 2, 1, 3)
 
         return cut(at.position), cut(at.segment)
+
+
+def _host_scores() -> int:
+    """Simulated devices of one CPU share its caches: together they then hold what one alone would."""
+    return _SCORES // (jax.local_device_count() if jax.default_backend() == "cpu" else 1)
 
 
 def _divisor(number: int, limit: int) -> int:

@@ -31,6 +31,8 @@ class TorchSDPA:
         return Support(True)
 
     def prepare(self, case: Case, inputs: Inputs, *, backward: bool) -> Entry:
+        # Its threads otherwise spin on after their work is done, on the cores of whoever is measured next.
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
         import torch  # pyright: ignore[reportMissingImports]
 
         threads = len(os.sched_getaffinity(0))

@@ -51,6 +51,7 @@ def test_dense_conforms():
 
 def test_blockwise_conforms():
     check_kernel(BlockwiseKernel(block_q=16, block_k=16))
+    check_kernel(BlockwiseKernel(block_q=16, block_k=16, tile_scores=1))  # a tile of one row and one key head
 
 
 def test_local_conforms():
@@ -184,6 +185,8 @@ def test_local_refuses_a_spread_sequence_and_heads_that_do_not_divide():
 def test_block_sizes_are_checked():
     with pytest.raises(ValueError, match="positive"):
         BlockwiseKernel(block_q=0)
+    with pytest.raises(ValueError, match="tile_scores"):
+        BlockwiseKernel(tile_scores=0)
 
 
 @pytest.mark.parametrize("attention", [DenseAttention(), LocalAttention()], ids=lambda part: type(part).__name__)
