@@ -11,6 +11,7 @@ from lwm_core.data.chat import Chat as Chat
 from lwm_core.data.chat import Message as Message
 from lwm_core.data.documents import Documents as Documents
 from lwm_core.data.filtered import Filtered as Filtered
+from lwm_core.data.first_fit import FirstFitPacker as FirstFitPacker
 from lwm_core.data.jsonl import Jsonl as Jsonl
 from lwm_core.data.padding import PaddingPacker as PaddingPacker
 from lwm_core.data.problems import BadRecord as BadRecord

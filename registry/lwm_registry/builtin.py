@@ -123,6 +123,13 @@ def lwm_components() -> Iterable[Component]:
     )
     yield Component(
         "source",
+        "filtered",
+        "lwm_core.data.filtered:Filtered",
+        "The documents of another source whose length lies between bounds.",
+        {"source": {"use": "text", "paths": ["recipes/tiny.txt"], "split": "paragraphs"}, "min_chars": 100},
+    )
+    yield Component(
+        "source",
         "clip",
         "lwm_core.vision.clips:ClipSource",
         "Windows of frames of a video file with their captions, as codes of the vision tokenizer.",
@@ -135,11 +142,25 @@ def lwm_components() -> Iterable[Component]:
         },
     )
     yield Component(
+        "source",
+        "squares",
+        "lwm_core.vision.squares:SquareQuestions",
+        "Made-up pictures and clips of coloured squares, each with a question and a short answer.",
+        {"documents": 8, "frames": 2},
+    )
+    yield Component(
         "packer",
         "sequential",
         "lwm_core.data.sequential:SequentialPacker",
         "Fills rows in the order of the samples.",
         {"length": 64},
+    )
+    yield Component(
+        "packer",
+        "first-fit",
+        "lwm_core.data.first_fit:FirstFitPacker",
+        "Puts each sample into the first open row with room; only what is longer than a row is cut.",
+        {"length": 64, "window": 4},
     )
     yield Component(
         "packer",
@@ -223,6 +244,13 @@ def lwm_components() -> Iterable[Component]:
         {"source": {"use": "text", "paths": ["recipes/tiny.txt"], "split": "files"}, "context": 64, "windows": 2},
     )
     yield Component(
+        "evaluator",
+        "answers",
+        "lwm_core.evaluate.answers:Answers",
+        "Loss and accuracy of short answers: the last span of held-out documents.",
+        {"source": {"use": "jsonl", "paths": ["recipes/tiny.jsonl"], "fields": ["question", "answer"]}, "documents": 2},
+    )
+    yield Component(
         "observer",
         "progress",
         "lwm_core.train.progress:ProgressObserver",
@@ -237,6 +265,9 @@ def lwm_components() -> Iterable[Component]:
 def lwm_recipes() -> Iterable[Recipe]:
     yield _recipe("tiny-text", "A tiny Llama over bytes: two stages of a few steps; trains in seconds.")
     yield _recipe("tiny-world", "The same with a vision stage on pictures of squares; trains in seconds.")
+    yield _recipe(
+        "ablation-packing", "Prose, and questions about pictures and clips: what `lwm ablate packing` trains."
+    )
     yield _recipe("demo", "A small base extended from 256 to 2048 tokens, then pictures and clips.")
     yield _recipe("demo-base", "The demo's base model, from scratch: a book, copying and needles, context 256.")
 
