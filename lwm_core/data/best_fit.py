@@ -15,7 +15,7 @@ from lwm_core.data.rows import check_options, nothing_skipped, row_of, skipping,
 from lwm_core.data.weighting import Weighting
 
 
-FULL = 255 / 256  # a row filled so far need not wait for more
+FULL = 255 / 256  # a row filled so far, or more than half of them, need not wait for more
 _STRIDE = (5**0.5 - 1) / 2  # golden ratio: its multiples are spread evenly over a row
 
 
@@ -75,11 +75,12 @@ class BestFitPacker:
     def _leave(self, pieces: list[Piece]) -> tuple[list[Piece], list[Row]]:
         """(what stays, the rows that leave)."""
         fit, fills, turns = self._fit(pieces)
-        ready = np.flatnonzero(fills >= FULL * self.length)
+        ready = np.flatnonzero(fills >= min(FULL * self.length, np.median(fills)))
         leaving = ready[np.argsort(turns[ready])][: max(1, len(fit) // 2)]
         if 0 not in leaving:  # it holds the oldest piece; what it continues leaves before it
-            stretches = np.flatnonzero((fills == self.length) & (turns < turns[0]))
-            leaving = np.union1d(leaving, [0, *(row for row in stretches if len(fit[row]) == 1)])
+            alone = np.array([len(row) == 1 for row in fit])
+            due = np.flatnonzero(alone & (fills == self.length) & (turns < turns[0]))
+            leaving = np.unique(np.concatenate([leaving, due, [0]]))
             leaving = leaving[np.argsort(turns[leaving])]
         gone = {piece for row in leaving for piece in fit[row]}
         return [piece for i, piece in enumerate(pieces) if i not in gone], self._rows(pieces, fit, leaving)

@@ -22,15 +22,19 @@ def best_fit(sizes: Sequence[int] | np.ndarray, length: int) -> list[list[int]]:
     count = 0
     for start, stop in zip(starts, [*starts[1:], len(each)], strict=True):
         size, left = int(each[order[start]]), stop - start
-        while left:
-            found = rooms.take(size)
-            if found is None:
-                found, count = (length, count), count + 1
+        while left and (found := rooms.take(size)):
             room, row = found
             several = min(left, room // size)  # where one fits best, the next of its size does too
             placed += [row] * several
             left -= several
-            rooms.add(room - several * size, row)
+            rooms.add(room - several * size, [row])
+        if left:
+            several = length // size
+            new = range(count, count - -left // several)
+            placed += [row for row in new for _ in range(several)][:left]
+            rooms.add(length - several * size, new[:-1])
+            rooms.add(length - (left - several * (len(new) - 1)) * size, new[-1:])
+            count = new.stop
     row_of = np.empty(len(each), np.int64)
     row_of[order] = placed
     return _by_first(row_of, count)
@@ -57,13 +61,14 @@ class _Rooms:
             words >>= _BITS
             self._levels.append([0] * (words + 2))  # one more, to be asked for what comes after the last
 
-    def add(self, room: int, row: int) -> None:
-        """One more row; a full one is of no more use."""
-        if not room:
+    def add(self, room: int, rows: Sequence[int]) -> None:
+        """More rows with so much room; full ones are of no more use."""
+        if not room or not rows:
             return
-        rows = self._rows.setdefault(room, [])
-        rows.append(row)
-        for words in self._levels if len(rows) == 1 else ():
+        known = self._rows.setdefault(room, [])
+        fresh = not known
+        known += rows
+        for words in self._levels if fresh else ():
             words[room >> _BITS] |= 1 << (room & (1 << _BITS) - 1)
             room >>= _BITS
 

@@ -55,29 +55,34 @@ def skipping(state: dict[str, Any], sample: Sample) -> dict[str, Any]:
 
 def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
     """One row: the pieces one after the other as segments 1, 2, ..., then padding."""
-    sizes = np.array([piece["length"] for piece in pieces])
-    stops = np.cumsum(sizes)
-    starts, filled = stops - sizes, int(stops[-1])
-    tokens, segment, position = (np.zeros(length, np.int32) for _ in range(3))
-    weights = np.zeros(length, np.float32)
+    sizes = [piece["length"] for piece in pieces]
+    filled = sum(sizes)
+    block = np.zeros((4, length), np.int32)
+    tokens, segment, position, weights = block[0], block[1], block[2], block[3].view(np.float32)
     tokens[:filled] = ids_of(pieces)
-    segment[:filled] = np.repeat(np.arange(1, len(pieces) + 1, dtype=np.int32), sizes)
     position[:filled] = np.arange(filled, dtype=np.int32)
-    position[:filled] -= np.repeat(starts.astype(np.int32), sizes)
-    weights[:filled] = _weights(pieces, sizes, starts)
+    if len(pieces) == 1:
+        starts: np.ndarray | int = 0
+        segment[:filled] = 1
+        weights[:filled] = weights_of(pieces[0])
+    else:
+        starts = np.array([0, *sizes[:-1]], np.int32).cumsum(dtype=np.int32)
+        segment[:filled] = np.repeat(np.arange(1, len(pieces) + 1, dtype=np.int32), sizes)
+        position[:filled] -= starts[segment[:filled] - 1]
+        weights[:filled] = _weights(pieces, sizes, starts)
     weights[starts] = 0.0  # nothing in its own segment comes before it
     if weighting != "token":
-        sums = np.add.reduceat(weights[:filled], starts, dtype=np.float64)
+        sums = np.add.reduceat(weights[:filled], np.atleast_1d(starts), dtype=np.float64)
         weights[:filled] *= np.repeat(segment_scale(sums, weighting).astype(np.float32), sizes)
     return Row(tokens, segment, position, weights)
 
 
-def _weights(pieces: Sequence[Piece], sizes: np.ndarray, starts: np.ndarray) -> np.ndarray | float:
+def _weights(pieces: Sequence[Piece], sizes: list[int], starts: np.ndarray) -> np.ndarray | float:
     each = [piece["loss"] for piece in pieces]
     if each.count(each[0]) == len(each) and not isinstance(each[0], str):
         return each[0]
     weights = np.repeat(np.array([0.0 if isinstance(loss, str) else loss for loss in each], np.float32), sizes)
-    for index, loss in enumerate(each):
-        if isinstance(loss, str):
-            weights[starts[index] : starts[index] + sizes[index]] = weights_of(pieces[index])
+    for start, size, piece in zip(starts.tolist(), sizes, pieces, strict=True):
+        if isinstance(piece["loss"], str):
+            weights[start : start + size] = weights_of(piece)
     return weights
