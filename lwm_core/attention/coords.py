@@ -9,6 +9,7 @@ larger than the block it is asked for.
 from dataclasses import replace
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32
@@ -106,6 +107,14 @@ class TokenCoords(eqx.Module):
         every layer, pass and hop. `Extent.of` finds them; a kernel needs to know nothing else.
         """
         return replace(self, extents=Extent.of(TokenCoords(self.position, self.segment), granule))
+
+    def cut(self, start: int, stop: int) -> "TokenCoords":
+        """The coordinates of slots `start` to `stop`; summaries stay where the cut divides none."""
+        position, segment = self.position[:, start:stop], self.segment[:, start:stop]
+        if self.extents is None or start % self.extents.size or (stop - start) % self.extents.size:
+            return TokenCoords(position, segment)
+        first, last = start // self.extents.size, stop // self.extents.size
+        return TokenCoords(position, segment, jax.tree.map(lambda x: x[:, first:last], self.extents))
 
 
 class Visibility(eqx.Module):

@@ -7,6 +7,7 @@ Source: Ring Attention with Blockwise Transformers (arXiv:2310.01889).
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -107,28 +108,32 @@ class Ring:
         return parts.result(see(seen, block), q)
 
     def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
-        """Gradients of keys travel with their keys, in the statistics' dtype, and make the last hop home.
+        """Gradients of keys travel with their keys and make one hop more, home.
 
-        Each hop adds to sums that travelled while it computed, so no transfer waits for a kernel.
+        A hop adds to sums that travelled while it computed, so no transfer waits for a kernel. The shard's own keys
+        come first for half of the queries and last for the others: something to compute while keys set out, and
+        while gradients come home. Sums travel in the statistics' dtype.
         """
-        wire = Wire.of(kv_at)
+        wire, queries = Wire.of(kv_at), _Queries(q, q_at, lse, delta, dout)
+        half = -(-q.shape[1] // 2)
 
-        def grads(block) -> BlockGrads:
+        def grads(queries: _Queries, block) -> BlockGrads:
             key, value, at = block
             at = wire.unpacked(at)
 
             def some() -> BlockGrads:
+                q, q_at, lse, delta, dout = queries
                 return self.kernel.backward(q, key, value, q_at, at, rule, lse, delta, dout)
 
             def none() -> BlockGrads:
                 return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(some))
 
-            return jax.lax.cond(any_visible(q_at, at, rule), some, none)
+            return jax.lax.cond(any_visible(queries.at, at, rule), some, none)
 
         def hop(carry, block):
             dq, travelled = carry
             travelled = self._pass_on(travelled)
-            own = grads(block)
+            own = grads(queries, block)
             return dq + own.dq, (travelled[0] + own.dk, travelled[1] + own.dv)
 
         def middle(carry, _):
@@ -136,13 +141,19 @@ class Ring:
             coming = self._pass_on(block)
             return (coming, hop(sums, block)), None
 
-        block = (k, v, wire.packed(kv_at))
-        coming = self._pass_on(block)
-        own = grads(block)
-        carry = coming, (own.dq, (own.dk, own.dv))
+        own = k, v, wire.packed(kv_at)
+        coming = self._pass_on(own)
+        early = grads(queries.cut(0, half), own)
+        dq = jnp.pad(early.dq, ((0, 0), (0, q.shape[1] - half), (0, 0), (0, 0)))
+        carry = coming, (dq, (early.dk, early.dv))
         (block, sums), _ = jax.lax.scan(middle, carry, length=self._shards() - 2)
         dq, travelled = hop(sums, block)
-        return BlockGrads(dq, *self._pass_on(travelled))
+        dk, dv = self._pass_on(travelled)
+        if half == q.shape[1]:
+            return BlockGrads(dq, dk, dv)
+        late = grads(queries.cut(half, q.shape[1]), own)
+        dq = jax.lax.dynamic_update_slice_in_dim(dq, dq[:, half:] + late.dq, half, axis=1)
+        return BlockGrads(dq, dk + late.dk, dv + late.dv)
 
     def _pass_on(self, block):
         """What the previous shard held; every shard gives to the next."""
@@ -152,3 +163,19 @@ class Ring:
 
     def _shards(self) -> int:
         return jax.lax.axis_size(self.axis) // self.stride
+
+
+class _Queries(NamedTuple):
+    """What the backward pass needs of the queries."""
+
+    q: Float[Array, "B T H D"]
+    at: TokenCoords
+    lse: Float[Array, "B H T"]
+    delta: Float[Array, "B H T"]
+    dout: Float[Array, "B T H D"]
+
+    def cut(self, start: int, stop: int) -> "_Queries":
+        """The queries of these slots."""
+        q, dout = (x[:, start:stop] for x in (self.q, self.dout))
+        lse, delta = (x[:, :, start:stop] for x in (self.lse, self.delta))
+        return _Queries(q, self.at.cut(start, stop), lse, delta, dout)

@@ -76,6 +76,13 @@ def test_padding_a_row_keeps_its_summaries():
     jax.tree.map(np.testing.assert_array_equal, fitted.extents, extent(plain, 7))
 
 
+def test_a_cut_keeps_the_summaries_that_it_divides_none_of():
+    at = with_extents(rows(2), 20)
+    part = at.cut(100, 240)
+    jax.tree.map(np.testing.assert_array_equal, part, with_extents(TokenCoords(part.position, part.segment), 20))
+    assert at.cut(0, 250).extents is None and at.cut(10, 30).extents is None
+
+
 def integer_reductions(jaxpr, least: int, looped: bool = False) -> list[bool]:
     """For every reduction of at least so many integers or truths: whether it stands in a loop."""
     found = []
