@@ -8,3 +8,5 @@ from lwm_core.evaluate.perplexity import Perplexity as Perplexity
 from lwm_core.evaluate.score import batches as batches
 from lwm_core.evaluate.score import best_next as best_next
 from lwm_core.evaluate.score import token_losses as token_losses
+from lwm_core.evaluate.withheld import Withheld as Withheld
+from lwm_core.evaluate.withheld import Withholding as Withholding

@@ -15,6 +15,7 @@ from lwm_core.data import DataSource, Renderer, Row
 from lwm_core.evaluate.base import Evaluation, Subject
 from lwm_core.evaluate.picture import draw_by_position
 from lwm_core.evaluate.score import batches, token_losses
+from lwm_core.evaluate.withheld import Withheld
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,10 @@ class Perplexity:
         total = _record(0, self.context, sums, counts)
         summary = {"context": self.context, "windows": len(rows)}
         return Evaluation("perplexity", records, {**summary, **{k: total[k] for k in ("tokens", "loss", "perplexity")}})
+
+    def withheld(self) -> Withheld:
+        """The documents that it reads."""
+        return Withheld(documents=self.source)
 
     def draw(self, path: Path, panels: Mapping[str, Evaluation]) -> Path:
         """One line of perplexity over position for each panel."""

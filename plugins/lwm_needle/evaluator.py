@@ -4,6 +4,7 @@ Owns the trials, their scoring and the no-needle control. Haystacks, cities and 
 training documents hold, when their regions and lists differ, as the defaults do.
 """
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
-from lwm_core.data import Row
-from lwm_core.evaluate import Evaluation, Subject, batches, best_next
+from lwm_core.data import Row, TextFiles
+from lwm_core.evaluate import Evaluation, Subject, Withheld, batches, best_next
 from lwm_core.sample import Greedy, generate
 from lwm_needle.cities import HELD_OUT
 from lwm_needle.figure import draw
@@ -98,6 +99,13 @@ class Needle:
         }
         return Evaluation("needle", tuple(records), summary)
 
+    def withheld(self) -> Withheld:
+        """Its cities and every number that it asks for; and the part of the book that haystacks come from."""
+        places = itertools.product(self.contexts, range(len(self.depths)), range(max(self.trials, self.control_trials)))
+        numbers = [number for place in places for _, number in self._told(np.random.default_rng([self.seed, *place]))]
+        book = TextFiles((self.path,), split="files", start=self.start, stop=self.stop)
+        return Withheld((*self.cities, *dict.fromkeys(numbers)), book)
+
     def draw(self, path: Path, panels: Mapping[str, Evaluation]) -> Path:
         """One heat map of depth by context for each panel."""
         return draw(path, {name: evaluation.records for name, evaluation in panels.items()})
@@ -110,10 +118,7 @@ class Needle:
                     yield self._trial(subject, book, wording, context, kind, depth, rng)
 
     def _trial(self, subject, book, wording, context, kind, depth, rng) -> Trial:
-        facts = [
-            Fact(wording.city(self.cities[i]), "".join(map(str, rng.integers(10, size=self.digits))))
-            for i in rng.permutation(len(self.cities))[: 1 + self.distractors]
-        ]
+        facts = [Fact(wording.city(city), number) for city, number in self._told(rng)]
         depths = [depth, *rng.random(self.distractors)]
         shown = slice(0, None) if kind == "needle" else slice(1, None)
         needles = [wording.hidden(fact) for fact in facts[shown]]
@@ -126,6 +131,11 @@ class Needle:
         local = np.concatenate([*(piece.ids for piece in pieces), prompt, answer])
         tokens = np.concatenate([np.asarray(begin, np.int32), subject.vocabulary.to_global("text", local)])
         return Trial(kind, depth, tokens, tokens[len(tokens) - len(answer) :])
+
+    def _told(self, rng: np.random.Generator) -> list[tuple[str, str]]:
+        """Cities and their numbers; the first is the one that is asked for."""
+        chosen = rng.permutation(len(self.cities))[: 1 + self.distractors]
+        return [(self.cities[i], "".join(map(str, rng.integers(10, size=self.digits)))) for i in chosen]
 
     def _forced(self, subject: Subject, trials: Sequence[Trial]) -> list[bool]:
         width = max(len(trial.answer) for trial in trials)

@@ -18,10 +18,11 @@ from lwm_registry.cli.plugins import plugins
 from lwm_registry.cli.problems import told
 from lwm_registry.cli.resume import resume
 from lwm_registry.cli.sample import sample
+from lwm_registry.cli.synthesise import synthesise
 from lwm_registry.cli.train import train
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, demo)
+COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, synthesise, demo)
 
 app = typer.Typer(
     name="lwm",
