@@ -1,5 +1,7 @@
 """The device mesh: its axes, and where logical axes lie on it."""
 
+from lwm_core.mesh.ahead import compile_ahead as compile_ahead
+from lwm_core.mesh.ahead import tpu_devices as tpu_devices
 from lwm_core.mesh.axes import AXES as AXES
 from lwm_core.mesh.axes import BATCH as BATCH
 from lwm_core.mesh.axes import HEADS as HEADS

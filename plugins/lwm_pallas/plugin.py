@@ -8,8 +8,8 @@ from lwm_registry.records import Component
 def lwm_components():
     yield Component(
         "kernel",
-        "pallas",
-        "lwm_pallas.kernel:PallasKernel",
-        "FlashAttention for TPUs in Pallas, forward and backward; interpreted on a CPU, for checking.",
+        "pallas-tpu",
+        "lwm_pallas.tpu.kernel:TPUKernel",
+        "FlashAttention for TPUs (Mosaic), forward and backward, a ring's softmax carried; a CPU interprets it.",
         {"block_q": 16, "block_k": 16},
     )

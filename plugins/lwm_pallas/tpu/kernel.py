@@ -6,10 +6,10 @@ Pallas' interpreter, which is for checking numbers and not for training.
 
 import equinox as eqx
 import jax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
 from lwm_core.attention import (
-    AbstractBlockKernel,
+    AbstractRunningKernel,
     AttentionSite,
     BlockGrads,
     BlockOut,
@@ -17,31 +17,35 @@ from lwm_core.attention import (
     TokenCoords,
     Visibility,
 )
-from lwm_pallas.backward import backward
-from lwm_pallas.forward import forward
+from lwm_pallas.tpu.backward import backward
+from lwm_pallas.tpu.forward import Carried, accumulate, forward
+from lwm_pallas.tpu.operands import LANES, cut_of
 
 
 _DTYPES = ("float32", "bfloat16")
 _LARGEST_HEAD = 256
 
 
-class PallasKernel(AbstractBlockKernel):
-    """FlashAttention on one TPU core, skipping blocks that hold no visible pair, forward and backward.
+class TPUKernel(AbstractRunningKernel):
+    """FlashAttention on one TPU core, forward and backward, without copying or computing blocks of no visible pair.
+
+    Key heads are read where they lie, never repeated. A ring hands its running softmax in and gets it back.
 
     **Arguments:**
 
-    - `block_q`, `block_k`: queries and keys per block; on a TPU multiples of 16 and 128.
+    - `block_q`, `block_k`: queries and keys per block, at most (half as many where heads are large); on a TPU
+      multiples of 128.
     - `interpret`: None compiles on a TPU and interprets on a CPU; True always interprets.
     """
 
-    block_q: int = eqx.field(static=True, default=512)
-    block_k: int = eqx.field(static=True, default=512)
+    block_q: int = eqx.field(static=True, default=1024)
+    block_k: int = eqx.field(static=True, default=1024)
     interpret: bool | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):
         for name, value in (("block_q", self.block_q), ("block_k", self.block_k)):
             if value < 16 or value % 16:
-                raise ValueError(f"PallasKernel({name}={value}): give a positive multiple of 16, as 512.")
+                raise ValueError(f"TPUKernel({name}={value}): give a positive multiple of 16, as 512.")
 
     def supports(self, site: AttentionSite) -> Support:
         if site.heads % site.kv_heads:
@@ -64,8 +68,9 @@ class PallasKernel(AbstractBlockKernel):
                 False,
                 f"it is compiled for TPUs and this is a {platform}: use 'blockwise', or interpret=True to check it.",
             )
-        if platform == "tpu" and not self.interpret and self.block_k % 128:
-            return Support(False, f"block_k={self.block_k} is no multiple of a TPU's 128 lanes: use 512.")
+        for name, value in (("block_q", self.block_q), ("block_k", self.block_k)):
+            if platform == "tpu" and not self.interpret and value % LANES:
+                return Support(False, f"{name}={value} is no multiple of a TPU's {LANES} lanes: use 512.")
         return Support(True)
 
     def forward(
@@ -78,6 +83,24 @@ class PallasKernel(AbstractBlockKernel):
         rule: Visibility,
     ) -> BlockOut:
         return forward(q, k, v, q_at, kv_at, rule, **self._how())
+
+    def start(self, q: Float[Array, "B T H D"]) -> Carried:
+        return Carried.nothing(q, cut_of(q, self.block_q))
+
+    def accumulate(
+        self,
+        running: PyTree,
+        q: Float[Array, "B T H D"],
+        k: Float[Array, "B S G D"],
+        v: Float[Array, "B S G D"],
+        q_at: TokenCoords,
+        kv_at: TokenCoords,
+        rule: Visibility,
+    ) -> Carried:
+        return accumulate(running, q, k, v, q_at, kv_at, rule, **self._how())
+
+    def result(self, running: PyTree, q: Float[Array, "B T H D"]) -> BlockOut:
+        return running.result(cut_of(q, self.block_q))
 
     def backward(
         self,
