@@ -48,7 +48,7 @@ _SHORT = {
 }
 
 
-def _prolong(label, power, theta, tokens, steps, rate, ring, mixture, init_from) -> PublishedStage:
+def _prolong(label, power, theta, tokens, steps, rate, low, ring, mixture, init_from) -> PublishedStage:
     return PublishedStage(
         name=f"prolong-{label}",
         init_from=confirmed(init_from),
@@ -61,7 +61,7 @@ def _prolong(label, power, theta, tokens, steps, rate, ring, mixture, init_from)
         schedule=confirmed("cosine"),
         warmup_steps=confirmed(steps // 10, "a tenth of the steps"),
         learning_rate=confirmed(rate),
-        min_learning_rate=confirmed(rate / 10, "a tenth of the highest"),
+        min_learning_rate=confirmed(low, "a tenth of the highest"),
         mesh=confirmed((1, -1, 1, ring), "full sharding, and sequence parallelism of this size"),
         mixture=confirmed({**mixture, **_SHORT}, "names are ours; shares are of tokens"),
     )
@@ -69,10 +69,10 @@ def _prolong(label, power, theta, tokens, steps, rate, ring, mixture, init_from)
 
 PROLONG = (
     _prolong(
-        "64k", 16, 8e6, 4 * MI, 5000, 1e-5, 1, {"code-repos-64k": 0.3, "books-64k": 0.3}, "Llama-3 8B Instruct"
+        "64k", 16, 8e6, 4 * MI, 5000, 1e-5, 1e-6, 1, {"code-repos-64k": 0.3, "books-64k": 0.3}, "Llama-3 8B Instruct"
     ),
     _prolong(
-        "512k", 19, 1.28e8, 8 * MI, 2500, 5e-6, 8,
+        "512k", 19, 1.28e8, 8 * MI, 2500, 5e-6, 5e-7, 8,
         {"code-repos-512k": 0.15, "code-repos-64k": 0.15, "books-512k": 0.05, "books-64k": 0.25},
         "prolong-64k, its optimiser's moments too",
     ),

@@ -115,8 +115,8 @@ class EndpointWriter:
         if isinstance(reply, Exception):
             raise EndpointError(
                 f"{self.url} failed {self.attempts} times for {chunk.name}; the last time: {_said(reply)}. "
-                "Is it running there? Raise `attempts`, `timeout` or `backoff`, or lower `concurrency`; what is written "
-                "so far is kept."
+                "Is it running there? Raise `attempts`, `timeout` or `backoff`, or lower `concurrency`; what is "
+                "written so far is kept."
             ) from reply
         return None
 

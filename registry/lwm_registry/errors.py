@@ -42,7 +42,11 @@ def listed(names: Iterable[str]) -> str:
 
 def did_you_mean(given: str, allowed: Iterable[str]) -> str:
     """` Did you mean 'x'?`, or nothing when no allowed name is close."""
-    close = difflib.get_close_matches(given, list(allowed), n=1, cutoff=0.6)
+    names = list(allowed)
+    # As a person types a title, such as "LWM-Text 1M", where nothing is close to it as it stands.
+    close = difflib.get_close_matches(given, names, n=1, cutoff=0.8) or difflib.get_close_matches(
+        "-".join(given.lower().split()), names, n=1, cutoff=0.6
+    )
     return f" Did you mean {close[0]!r}?" if close else ""
 
 

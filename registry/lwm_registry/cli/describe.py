@@ -6,6 +6,7 @@ Owns what is said and how; the facts come from the catalog and from the classes 
 import inspect
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -143,6 +144,12 @@ def _recipe(name: str, as_json: bool) -> None:
     print_table(("table", "part"), uses)
     print_table(STAGE, [[_cell(stage[column]) for column in STAGE] for stage in stages], "stages")
     figures = [(stage["name"], name, figure) for stage in stages for name, figure in stage.get("figures", {}).items()]
+    gates = [(stage["name"], *_gate(gate)) for stage in stages for gate in stage.get("gates", {}).get("gates", ())]
+    if gates:
+        print_table(("stage", "gate", "must be", "or else"), gates, "gates: a stage is over when all of its own hold")
+        for stage in stages:
+            if "gates" in stage:
+                print(f"{stage['name']}: {_tries(stage['gates'])}")
     said = [(s, name, f) for s, name, f in figures if name not in STAGE or f["trust"] != "confirmed" or f["note"]]
     if said:
         rows = [(s, name, _cell(f["value"]), f["trust"], f["note"]) for s, name, f in said]
@@ -152,15 +159,44 @@ def _recipe(name: str, as_json: bool) -> None:
 def _stages(tables: Mapping[str, Any]) -> list[dict[str, Any]]:
     if "curriculum" not in tables:
         return []
-    from lwm_core.curriculum import Published
+    from lwm_core.curriculum import Gated, GatedCurriculum, Published
     from lwm_registry.building import Builder
 
     curriculum = Builder(catalog()).part("curriculum", tables["curriculum"], "curriculum")
     stages = [{name: _plain(getattr(stage, name)) for name in STAGE} for stage in curriculum.stages]
-    if isinstance(curriculum, Published):
-        for stage in stages:
-            stage["figures"] = {name: _figure(figure) for name, figure in curriculum.figures[stage["name"]].items()}
+    published = curriculum.schedule if isinstance(curriculum, GatedCurriculum) else curriculum
+    for stage in stages:
+        if isinstance(published, Published):
+            stage["figures"] = {name: _figure(figure) for name, figure in published.figures[stage["name"]].items()}
+        if isinstance(curriculum, Gated) and curriculum.gates_of(stage["name"]):
+            entry = curriculum.entry(stage["name"]) if isinstance(curriculum, GatedCurriculum) else None
+            stage["gates"] = (
+                asdict(entry) if entry else {"gates": list(map(asdict, curriculum.gates_of(stage["name"])))}
+            )
     return stages
+
+
+def _gate(gate: Mapping[str, Any]) -> tuple[str, str, str]:
+    """A gate's name, its bounds and what happens when it is missed, in words."""
+    bounds = [f"{side.replace('_', ' ')} {gate[side]:g}" for side in ("at_least", "at_most") if gate[side] is not None]
+    if gate["within"] is not None:
+        bounds.append(
+            f"at most {gate['within']:g} {'above' if gate['better'] == 'lower' else 'below'} before the stage"
+        )
+    return f"{gate['evaluator']}.{gate['measure']}", " and ".join(bounds), gate["miss"]
+
+
+def _tries(entry: Mapping[str, Any]) -> str:
+    """How often a gated stage is tried, in words."""
+    if "extensions" not in entry:
+        return "as its curriculum decides"
+    changes = ", ".join(
+        f"{name} x {value:g}" for name, value in entry["retry"].items() if name != "reseed" and value != 1
+    )
+    changes += ", data in another order" if entry["retry"]["reseed"] else ""
+    extended = f"extended {entry['extensions']} times by {entry['extend_steps']} steps" if entry["extensions"] else ""
+    rolled = f"rolled back {entry['roll_backs']} times with {changes}" if entry["roll_backs"] else ""
+    return f"{', '.join(filter(None, (extended, rolled))) or 'tried once'}; then: {entry['otherwise']}"
 
 
 def _figure(figure: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from lwm_registry.catalog import catalog
 from lwm_registry.cli.common import CpuDevices, overrides_of, simulate
 from lwm_registry.cli.problems import INTERRUPTED
 
@@ -21,10 +22,14 @@ def train(
 
     Example: lwm train tiny-text --out runs/first attention.use=ring seed=3
     """
+    from lwm_registry.lacking import check_whole
     from lwm_registry.pipelines import compose
+    from lwm_registry.recipes import read
 
     simulate(cpu_devices)
-    pipeline = compose(recipe, overrides_of(overrides or ()))
+    given = overrides_of(overrides or ())
+    check_whole(recipe, read(recipe, catalog(), given), catalog(), until)
+    pipeline = compose(recipe, given)
     try:
         pipeline.train(out, until=until)
     except KeyboardInterrupt:

@@ -53,6 +53,67 @@ def test_the_table_for_people_says_what_is_not_confirmed(described):
     assert "recalled" in said and "75% sure" in said
 
 
+def test_a_title_finds_the_recipe_of_that_name(monkeypatch, capsys):
+    for title, name in (
+        ("LWM-Text 1M", "lwm-text-1m"),
+        ("LWM-Chat-32K", "lwm-chat-32k"),
+        ("ProLong-64K", "prolong-64k"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["lwm", "describe", title])
+        with pytest.raises(SystemExit):
+            cli.main()
+        assert f"Did you mean {name!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "name, lacks",
+    [
+        ("lwm-text-32k", ("tokenizer: ", "starts from LLaMA-2 7B", "no books-10k-100k;")),
+        (
+            "lwm-chat-1m",
+            (
+                "tokenizer: ",
+                "vision: ",
+                "starts from lwm-text-1m",
+                "no openllama, image-text, video-text,",
+                "[1, -1, 16, 4]",
+            ),
+        ),
+    ],
+)
+def test_training_on_a_laptop_says_at_once_all_that_is_missing(monkeypatch, capsys, tmp_path, name, lacks):
+    monkeypatch.setattr(sys, "argv", ["lwm", "train", name, "--out", str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and "Traceback" not in said and not (tmp_path / "run").exists()
+    for words in lacks:
+        assert words in said
+
+
+def test_gates_are_described(described, tmp_path):
+    """A published schedule keeps its figures when gates are laid over it."""
+    recipe = tmp_path / "gated.toml"
+    recipe.write_text(
+        """
+        extends = "lwm-text-32k"
+        [curriculum]
+        use = "gated"
+        schedule = { use = "lwm-text", last = "32k" }
+        [[curriculum.gates]]
+        stage = "lwm-text-32k"
+        extensions = 2
+        extend_steps = 100
+        gates = [{ evaluator = "short", measure = "loss", within = 0.05 }]
+        """
+    )
+    (stage,) = json.loads(described(str(recipe), "--json"))["stages"]
+    assert stage["gates"]["extensions"] == 2 and stage["gates"]["gates"][0]["within"] == 0.05
+    assert stage["figures"]["total_tokens"]["value"] == 4_800_000_000
+    said = described(str(recipe))
+    assert "short.loss" in said and "extended 2 times by 100 steps; then: fail" in said
+
+
 def test_what_a_person_must_fill_in_is_asked_for():
     with pytest.raises(UnknownName, match=r"no \[tokenizer\]"):
         compose("lwm-text-1m")
