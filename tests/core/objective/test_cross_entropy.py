@@ -2,7 +2,6 @@
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,25 +64,3 @@ def test_z_loss_adds_its_square(model):
 def test_refuses_a_chunk_of_nothing():
     with pytest.raises(ValueError, match="chunk=0"):
         CrossEntropy(chunk=0)
-
-
-def test_accumulation_equals_one_batch(model):
-    """k micro-batches give the loss and the update of one batch, whatever weights each of them holds."""
-    from lwm_core.curriculum import Stage
-    from lwm_core.train.optimizer import AdamW
-    from lwm_core.train.step import init_state, make_step
-
-    stage = Stage("s", 10, 1e4, 4, 1, 1e-2)
-    batch = a_batch(rows=4)
-    batch = eqx.tree_at(lambda b: b.weights, batch, batch.weights.at[0].set(0))
-    after = []
-    for accumulate in (1, 4):
-        optimizer = AdamW().build(stage)
-        copied = jax.tree.map(lambda x: jnp.copy(x) if eqx.is_array(x) else x, model)  # the step consumes its state
-        step = make_step(CrossEntropy(), optimizer, VOCABULARY, accumulate)
-        state, metrics = step(init_state(copied, optimizer), batch)
-        after.append((state.model.blocks, metrics["loss"], metrics["gradient_norm"]))
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-4),
-        *map(eqx.filter, after, [eqx.is_array] * 2),
-    )

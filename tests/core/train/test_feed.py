@@ -36,7 +36,18 @@ def test_a_layout_moves_tokens_with_their_targets():
     for name in ("tokens", "targets", "weights"):
         np.testing.assert_array_equal(getattr(moved, name)[0], np.asarray(getattr(plain, name)[0])[order])
     np.testing.assert_array_equal(moved.at.position[0], np.asarray(plain.at.position[0])[order])
+    np.testing.assert_array_equal(moved.origin.slot[0], order)
+    np.testing.assert_array_equal(moved.origin.length[0], np.array([6] * 6 + [8] * 8 + [0] * 2)[order])
     assert moved.tokens.sharding.shard_shape(moved.tokens.shape) == (1, 4)
+
+
+def test_a_document_that_goes_on_in_the_next_row_is_no_target_across_the_edge():
+    """Whatever weights a packer gives, the last token of a row and the last of a segment predict nothing."""
+    whole = Row(np.arange(8, dtype=np.int32), *[np.ones(8, np.int32)] * 2, np.ones(8, np.float32))
+    batch = to_batch([whole, whole], Contiguous())
+    assert np.asarray(batch.weights).tolist() == [[1] * 7 + [0]] * 2
+    empty = Row(*[np.zeros(8, np.int32)] * 3, np.ones(8, np.float32))
+    assert not np.asarray(to_batch([empty], Contiguous()).weights).any()
 
 
 def test_rows_that_do_not_divide_are_refused_by_name():
