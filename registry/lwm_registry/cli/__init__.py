@@ -10,6 +10,7 @@ import sys
 import typer
 
 from lwm_registry.cli import bench
+from lwm_registry.cli.ablate import ablate
 from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
@@ -22,7 +23,7 @@ from lwm_registry.cli.synthesise import synthesise
 from lwm_registry.cli.train import train
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, synthesise, demo)
+COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, synthesise, ablate, demo)
 
 app = typer.Typer(
     name="lwm",
