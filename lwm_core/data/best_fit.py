@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 
 from lwm_core.data.base import Row, Sample
-from lwm_core.data.fitting import best_fit
-from lwm_core.data.pieces import Piece, append, blocks_of, pieces_of, waiting
+from lwm_core.data.fitting import Fit, best_fit
+from lwm_core.data.pieces import Blocks, Piece, append, blocks_of, pieces_of, waiting
 from lwm_core.data.rows import check_options, nothing_skipped, row_of, skipping, takes
 from lwm_core.data.weighting import Weighting
 
@@ -47,58 +47,59 @@ class BestFitPacker:
             raise ValueError(f"buffer={self.buffer}: hold at least 1 row.")
 
     def init(self) -> dict[str, Any]:
-        return {"held": 0, "blocks": [], "skipped": nothing_skipped()}
+        return {"held": 0, "due": [], "blocks": [], "skipped": nothing_skipped()}
 
     def push(self, state: dict[str, Any], sample: Sample) -> tuple[dict[str, Any], list[Row]]:
-        """Takes one sample; returns the rows that are now complete."""
+        """Takes one sample; returns the rows that are now complete: those that the buffer has no room for any more."""
         if not takes(sample, self.length, self.cut):
             return skipping(state, sample), []
-        held, blocks = state["held"] + len(sample.tokens), state["blocks"]
+        held, due, blocks = state["held"] + len(sample.tokens), state["due"], state["blocks"]
         for piece in pieces_of(sample, self.length, self.length):
             blocks = append(blocks, piece)
-        rows: list[Row] = []
+        gone, rows = 0, []
         while held >= self.buffer * self.length:
-            stay, leaving = self._leave(waiting(blocks))
-            held, blocks = sum(piece["length"] for piece in stay), blocks_of(stay)
-            rows += leaving
-        return {"held": held, "blocks": blocks, "skipped": state["skipped"]}, rows
+            if gone == len(due):
+                gone, (due, blocks) = 0, self._plan(waiting(blocks))
+            rows.append(self._row(due[gone]))
+            held -= sum([piece["length"] for piece in due[gone]])
+            gone += 1
+        return {"held": held, "due": due[gone:] if gone else due, "blocks": blocks, "skipped": state["skipped"]}, rows
 
     def flush(self, state: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
         """Packs and returns all that is left; the state is then as `init` gives it, but for what was skipped."""
-        pieces = waiting(state["blocks"])
-        empty = {**self.init(), "skipped": state["skipped"]}
-        if not pieces:
-            return empty, []
-        fit, _, turns = self._fit(pieces)
-        return empty, self._rows(pieces, fit, np.argsort(turns))
+        due, pieces = state["due"], waiting(state["blocks"])
+        if pieces:
+            fit, _, turns = self._fit(pieces)
+            due = due + [[pieces[index] for index in fit.row(row)] for row in turns.argsort().tolist()]
+        return {**self.init(), "skipped": state["skipped"]}, [self._row(row) for row in due]
 
-    def _leave(self, pieces: list[Piece]) -> tuple[list[Piece], list[Row]]:
-        """(what stays, the rows that leave)."""
+    def _plan(self, pieces: list[Piece]) -> tuple[list[list[Piece]], Blocks]:
+        """(the pieces of the rows that leave next, what waits for the plan after)."""
         fit, fills, turns = self._fit(pieces)
-        ready = np.flatnonzero(fills >= min(FULL * self.length, np.median(fills)))
-        leaving = ready[np.argsort(turns[ready])][: max(1, len(fit) // 2)]
+        ready = np.flatnonzero(fills >= min(FULL * self.length, np.partition(fills, len(fills) // 2)[len(fills) // 2]))
+        leaving = ready[turns[ready].argsort()][: max(1, len(fills) // 2)]
         if 0 not in leaving:  # it holds the oldest piece; what it continues leaves before it
-            alone = np.array([len(row) == 1 for row in fit])
+            alone = np.diff(fit.stops, prepend=0) == 1
             due = np.flatnonzero(alone & (fills == self.length) & (turns < turns[0]))
             leaving = np.unique(np.concatenate([leaving, due, [0]]))
-            leaving = leaving[np.argsort(turns[leaving])]
-        gone = {piece for row in leaving for piece in fit[row]}
-        return [piece for i, piece in enumerate(pieces) if i not in gone], self._rows(pieces, fit, leaving)
+            leaving = leaving[turns[leaving].argsort()]
+        rows = [fit.row(row) for row in leaving.tolist()]
+        gone = {piece for row in rows for piece in row}
+        rest = [piece for index, piece in enumerate(pieces) if index not in gone]
+        return [[pieces[index] for index in row] for row in rows], blocks_of(rest)
 
-    def _fit(self, pieces: list[Piece]) -> tuple[list[list[int]], np.ndarray, np.ndarray]:
-        """The rows by their oldest piece, as indices of pieces; how full each is; the turn of each."""
+    def _fit(self, pieces: list[Piece]) -> tuple[Fit, np.ndarray, np.ndarray]:
+        """The rows by their oldest piece; how full each is; the turn of each."""
         sizes = np.array([piece["length"] for piece in pieces])
         fit = best_fit(sizes, self.length)
-        members = np.concatenate([np.asarray(row) for row in fit])
-        ends = np.cumsum(sizes[members])
-        stops = np.cumsum([len(row) for row in fit])
-        filled = ends[stops - 1]
-        fills = np.diff(filled, prepend=0)
-        picked = filled - fills + (np.arange(1, len(fit) + 1) * _STRIDE % 1.0 * fills).astype(np.int64)
-        turns = members[np.searchsorted(ends, picked, side="right")]
-        rests = np.flatnonzero(["rest" in pieces[piece] for piece in members.tolist()])
-        np.maximum.at(turns, np.searchsorted(stops, rests, side="right"), members[rests])
+        ends = sizes[fit.pieces].cumsum()
+        filled = ends[fit.stops - 1]
+        fills = filled - np.concatenate([[0], filled[:-1]])
+        picked = filled - fills + (np.arange(1, len(fills) + 1) * _STRIDE % 1.0 * fills).astype(np.int64)
+        turns = fit.pieces[ends.searchsorted(picked, side="right")]
+        at = np.flatnonzero(np.array(["rest" in piece for piece in pieces])[fit.pieces])
+        np.maximum.at(turns, fit.stops.searchsorted(at, side="right"), fit.pieces[at])
         return fit, fills, turns
 
-    def _rows(self, pieces: list[Piece], fit: list[list[int]], which: np.ndarray) -> list[Row]:
-        return [row_of([pieces[i] for i in fit[row]], self.length, self.weighting) for row in which.tolist()]
+    def _row(self, pieces: list[Piece]) -> Row:
+        return row_of(pieces, self.length, self.weighting)

@@ -4,103 +4,107 @@ Source: Ding et al., "Fewer Truncations Improve Language Modeling" (arXiv 2404.1
 where it leaves the least room.
 """
 
+from bisect import bisect_left, insort
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 
-def best_fit(sizes: Sequence[int] | np.ndarray, length: int) -> list[list[int]]:
-    """The pieces of each row, by index and in order; rows by their first piece. No piece is over `length`.
+class Fit(NamedTuple):
+    """Which pieces share a row.
 
-    O(n log n) for n pieces, the sorting; placing takes O(log length) each, and pieces of one size go together.
+    `pieces` int64 [pieces]: their indices row after row, in order within a row; `stops` int64 [rows]: where each row
+    ends in it. Rows are in the order of their first piece.
+    """
+
+    pieces: np.ndarray
+    stops: np.ndarray
+
+    def row(self, index: int) -> list[int]:
+        """The pieces of one row."""
+        return self.pieces[self.stops[index - 1] if index else 0 : self.stops[index]].tolist()
+
+
+def best_fit(sizes: Sequence[int] | np.ndarray, length: int) -> Fit:
+    """Best-fit decreasing of pieces of at most `length` each.
+
+    O(n log n) for n pieces: they are sorted, and each finds its row by bisection; pieces of one size go together.
     """
     each = np.asarray(sizes, np.int64)
-    order = np.argsort(-each, kind="stable")
-    starts = np.flatnonzero(np.diff(each[order], prepend=0)).tolist()
-    rooms = _Rooms(length)
+    order = (-each).argsort(kind="stable")
+    falling = each[order]
+    starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]]))
+    open_rows = _Open()
     placed: list[int] = []
     count = 0
-    for start, stop in zip(starts, [*starts[1:], len(each)], strict=True):
-        size, left = int(each[order[start]]), stop - start
-        while left and (found := rooms.take(size)):
-            room, row = found
-            several = min(left, room // size)  # where one fits best, the next of its size does too
-            placed += [row] * several
+    for size, left in zip(falling[starts].tolist(), np.diff(starts, append=len(each)).tolist(), strict=True):
+        if size == length:
+            placed += range(count, count + left)
+            count, left = count + left, 0
+        while left:
+            key = open_rows.take(size << _ROW)
+            if key is None:
+                key = length << _ROW | count
+                count += 1
+            several = min(left, (key >> _ROW) // size)  # where one fits best, the next of its size does too
+            placed += [key & _MASK] * several if several > 1 else (key & _MASK,)
             left -= several
-            rooms.add(room - several * size, [row])
-        if left:
-            several = length // size
-            new = range(count, count - -left // several)
-            placed += [row for row in new for _ in range(several)][:left]
-            rooms.add(length - several * size, new[:-1])
-            rooms.add(length - (left - several * (len(new) - 1)) * size, new[-1:])
-            count = new.stop
+            key -= several * size << _ROW
+            if key > _MASK:
+                open_rows.add(key)
     row_of = np.empty(len(each), np.int64)
     row_of[order] = placed
     return _by_first(row_of, count)
 
 
-def _by_first(row_of: np.ndarray, count: int) -> list[list[int]]:
-    by_row = np.argsort(row_of, kind="stable")
-    stops = np.cumsum(np.bincount(row_of, minlength=count)).tolist()
-    pieces = by_row.tolist()
-    return sorted(pieces[a:b] for a, b in zip([0, *stops], stops, strict=False))
+def _by_first(row_of: np.ndarray, count: int) -> Fit:
+    """Rows numbered anew by their first piece."""
+    pieces = row_of.argsort(kind="stable")
+    sizes = np.bincount(row_of, minlength=count)
+    by_first = pieces[sizes.cumsum() - sizes].argsort()
+    rank = np.empty(count, np.int64)
+    rank[by_first] = np.arange(count)
+    return Fit(rank[row_of].argsort(kind="stable"), sizes[by_first].cumsum())
 
 
-_BITS = 8  # a word of 256 rooms: a Python integer finds its lowest set bit at once
+_BLOCK = 1024
+_ROW = 40  # bits of a row's number, below its room: one integer, a key, sorts by room and remembers the row
+_MASK = (1 << _ROW) - 1
 
 
-class _Rooms:
-    """Open rows by the room they have: a tree of bit sets over 0 ... length finds the smallest that is enough."""
+class _Open:
+    """Keys of rows with room, in sorted blocks: two bisections find the least room that is enough, and what moves is a
+    block, however many rows there are.
+    """
 
-    def __init__(self, length: int):
-        self._rows: dict[int, list[int]] = {}
-        self._levels: list[list[int]] = []
-        words = length
-        while not self._levels or len(self._levels[-1]) > 2:
-            words >>= _BITS
-            self._levels.append([0] * (words + 2))  # one more, to be asked for what comes after the last
+    def __init__(self):
+        self._blocks: list[list[int]] = []
+        self._lasts: list[int] = []  # of each block
 
-    def add(self, room: int, rows: Sequence[int]) -> None:
-        """More rows with so much room; full ones are of no more use."""
-        if not room or not rows:
+    def add(self, key: int) -> None:
+        """One more row."""
+        if not self._blocks:
+            self._blocks, self._lasts = [[key]], [key]
             return
-        known = self._rows.setdefault(room, [])
-        fresh = not known
-        known += rows
-        for words in self._levels if fresh else ():
-            words[room >> _BITS] |= 1 << (room & (1 << _BITS) - 1)
-            room >>= _BITS
+        at = min(bisect_left(self._lasts, key), len(self._lasts) - 1)
+        block = self._blocks[at]
+        insort(block, key)
+        self._lasts[at] = block[-1]
+        if len(block) > _BLOCK:
+            half = len(block) // 2
+            self._blocks[at : at + 1] = [block[:half], block[half:]]
+            self._lasts[at : at + 1] = [block[half - 1], block[-1]]
 
-    def take(self, size: int) -> tuple[int, int] | None:
-        """(room, row) of the row with the least room that is enough, which is then no longer here."""
-        room = self._at_least(size)
-        if room is None:
+    def take(self, least: int) -> int | None:
+        """The smallest key from `least` on, which is then no longer here."""
+        at = bisect_left(self._lasts, least)
+        if at == len(self._lasts):
             return None
-        rows = self._rows[room]
-        row = rows.pop()
-        if not rows:
-            del self._rows[room]
-            self._clear(room)
-        return room, row
-
-    def _at_least(self, size: int) -> int | None:
-        at = size
-        for _level, words in enumerate(self._levels):
-            word = words[at >> _BITS] >> (at & (1 << _BITS) - 1)
-            if word:
-                at += (word & -word).bit_length() - 1
-                break
-            at = (at >> _BITS) + 1
+        block = self._blocks[at]
+        key = block.pop(bisect_left(block, least))
+        if block:
+            self._lasts[at] = block[-1]
         else:
-            return None
-        for words in reversed(self._levels[:_level]):
-            at = at << _BITS | (words[at] & -words[at]).bit_length() - 1
-        return at
-
-    def _clear(self, room: int) -> None:
-        for words in self._levels:
-            words[room >> _BITS] &= ~(1 << (room & (1 << _BITS) - 1))
-            if words[room >> _BITS]:
-                return
-            room >>= _BITS
+            del self._blocks[at], self._lasts[at]
+        return key

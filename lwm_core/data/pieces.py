@@ -5,7 +5,6 @@ are joined as fast as memory allows, and a trip through JSON keeps them exactly.
 """
 
 import binascii
-import struct
 from codecs import utf_32_le_decode, utf_32_le_encode
 from collections.abc import Sequence
 from itertools import pairwise
@@ -20,6 +19,7 @@ Piece = dict[str, Any]  # {"length", "tokens" or "wide", "loss"}, and "rest"; se
 Blocks = list[list[Piece]]
 BLOCK = 512  # waiting pieces are copied a block at a time, so a push stays cheap with 100,000 of them
 _IDS, _WEIGHTS = np.dtype("<i4"), np.dtype("<f4")
+_FEW = 16384  # weights up to which comparing bytes costs less than a call of numpy
 _LOW, _HIGH = 15, 0xE000  # a wide id: its low 15 bits, and the rest lifted over the code points that stand for no text
 
 
@@ -81,15 +81,20 @@ def blocks_of(pieces: Sequence[Piece]) -> Blocks:
 
 
 def _weights(loss: np.ndarray, name: str) -> float | str:
-    raw = (loss if loss.dtype == _WEIGHTS else np.asarray(loss, _WEIGHTS)).tobytes()
-    if raw[4:-4] == raw[8:]:
-        weight = struct.unpack("<f", raw[-4:])[0]
+    loss = loss if loss.dtype == _WEIGHTS else np.asarray(loss, _WEIGHTS)
+    if len(loss) < _FEW:
+        raw = loss.tobytes()
+        constant = raw[4:-4] == raw[8:]
+    else:
+        constant = bool((loss[1:] == loss[-1]).all())
+    if constant:
+        weight = float(loss[-1])
         if not 0 <= weight < float("inf"):
             _refuse_weights(name)
         return weight
     if not (loss[1:].min() >= 0 and loss[1:].max() < np.inf):
         _refuse_weights(name)
-    return binascii.b2a_base64(raw, newline=False).decode("ascii")
+    return binascii.b2a_base64(loss.tobytes(), newline=False).decode("ascii")
 
 
 def _refuse_weights(name: str) -> None:

@@ -4,6 +4,7 @@ Owns how a row looks. How a piece waits is `pieces`'s, and which pieces share a 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,34 +56,48 @@ def skipping(state: dict[str, Any], sample: Sample) -> dict[str, Any]:
 
 def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
     """One row: the pieces one after the other as segments 1, 2, ..., then padding."""
-    sizes = [piece["length"] for piece in pieces]
-    filled = sum(sizes)
-    block = np.zeros((4, length), np.int32)
-    tokens, segment, position, weights = block[0], block[1], block[2], block[3].view(np.float32)
+    filled = sum([piece["length"] for piece in pieces])
+    block = np.empty((4, length), np.int32)
+    tokens, segment, position, loss = block
     tokens[:filled] = ids_of(pieces)
-    position[:filled] = np.arange(filled, dtype=np.int32)
-    if len(pieces) == 1:
+    weights = loss.view(np.float32)
+    if len(pieces) == 1:  # most rows of long documents: worth a short way
         starts: np.ndarray | int = 0
         segment[:filled] = 1
+        position[:filled] = _count(length)[:filled]
         weights[:filled] = weights_of(pieces[0])
     else:
-        starts = np.array([0, *sizes[:-1]], np.int32).cumsum(dtype=np.int32)
-        segment[:filled] = np.repeat(np.arange(1, len(pieces) + 1, dtype=np.int32), sizes)
-        position[:filled] -= starts[segment[:filled] - 1]
+        sizes = np.array([piece["length"] for piece in pieces])
+        starts = sizes.cumsum() - sizes
+        segment[:filled] = np.arange(1, len(pieces) + 1, dtype=np.int32).repeat(sizes)
+        np.subtract(_count(length)[:filled], starts.astype(np.int32).repeat(sizes), out=position[:filled])
         weights[:filled] = _weights(pieces, sizes, starts)
+    if filled < length:
+        block[:, filled:] = 0
     weights[starts] = 0.0  # nothing in its own segment comes before it
     if weighting != "token":
-        sums = np.add.reduceat(weights[:filled], np.atleast_1d(starts), dtype=np.float64)
-        weights[:filled] *= np.repeat(segment_scale(sums, weighting).astype(np.float32), sizes)
+        _scale(weights[:filled], np.atleast_1d(starts), weighting)
     return Row(tokens, segment, position, weights)
 
 
-def _weights(pieces: Sequence[Piece], sizes: list[int], starts: np.ndarray) -> np.ndarray | float:
+@lru_cache(maxsize=4)
+def _count(length: int) -> np.ndarray:
+    """int32: 0, 1, ... length - 1, which every row of this length reads."""
+    return np.arange(length, dtype=np.int32)
+
+
+def _weights(pieces: Sequence[Piece], sizes: np.ndarray, starts: np.ndarray) -> np.ndarray | float:
     each = [piece["loss"] for piece in pieces]
     if each.count(each[0]) == len(each) and not isinstance(each[0], str):
         return each[0]
     weights = np.repeat(np.array([0.0 if isinstance(loss, str) else loss for loss in each], np.float32), sizes)
-    for start, size, piece in zip(starts.tolist(), sizes, pieces, strict=True):
+    for start, size, piece in zip(starts.tolist(), sizes.tolist(), pieces, strict=True):
         if isinstance(piece["loss"], str):
             weights[start : start + size] = weights_of(piece)
     return weights
+
+
+def _scale(weights: np.ndarray, starts: np.ndarray, weighting: Weighting) -> None:
+    """Weighs every segment by the rule, in place."""
+    sums = np.add.reduceat(weights, starts, dtype=np.float64)
+    weights *= np.repeat(segment_scale(sums, weighting).astype(np.float32), np.diff(starts, append=len(weights)))

@@ -7,44 +7,58 @@ from typing import Any
 import numpy as np
 
 from lwm_core.data import Packer, Row, Sample
+from lwm_core.data.weighting import POWER
+
+
+LONG = "the long one"
 
 
 def check_packer(packer: Packer, *, samples: Sequence[Sample] | None = None, seed: int = 0) -> None:
     """Raises `AssertionError` unless the packer keeps its contract.
 
-    No token is lost, doubled or out of order within a sample; rows have the promised form; the state is JSON,
-    is not changed in place, and goes on from a copy exactly; `flush` leaves what `init` gives. Give `samples`
-    whose tokens are all different, or let the kit draw some around the packer's length.
+    No token is lost, doubled or out of order within a sample, but a sample that the packer skips, which its state
+    counts; rows have the promised form, and weights that follow the sample's (exactly, where the packer has a
+    `weighting`). The state is JSON; after every push it goes on from a trip through JSON exactly, and so do states from
+    long before; `flush` leaves what `init` gives. Give `samples` whose tokens are all different and rise, or let the
+    kit draw some around the packer's length.
     """
     samples = list(samples or random_samples(packer, seed))
     rows, state = [], packer.init()
-    for index, sample in enumerate(samples):
-        before = _plain(state)
+    before = _plain(state)
+    passed: list[tuple[Any, Sample, list[Row]]] = []
+    for sample in samples:
         after, complete = packer.push(state, sample)
         assert _plain(state) == before, "push changed the state it was given; return a new one."
-        if index % 7 == 3:
-            again, repeated = packer.push(json.loads(before), sample)
-            assert _plain(again) == _plain(after), "The state does not survive JSON: a copy went on differently."
-            assert _same(repeated, complete), "The state does not survive JSON: a copy gave other rows."
-        state, rows = after, rows + complete
+        again, repeated = packer.push(json.loads(before), sample)
+        assert _plain(again) == _plain(after), "The state does not survive JSON: a copy went on differently."
+        assert _same(repeated, complete), "The state does not survive JSON: a copy gave other rows."
+        passed.append((state, sample, complete))
+        state, rows, before = after, rows + complete, _plain(after)
     end, rest = packer.flush(state)
+    assert _plain(state) == before, "flush changed the state it was given; return a new one."
+    assert _same(packer.flush(json.loads(before))[1], rest), "The state does not survive JSON: flush gave other rows."
     assert _plain(end) == _plain(packer.init()), "flush leaves a state that differs from init()."
+    for old, sample, complete in passed[::5]:
+        assert _same(packer.push(old, sample)[1], complete), "An old state has changed since: it gave other rows."
     rows += rest
     for row in rows:
         check_row(row, packer.length)
-    _check_tokens(rows, samples)
+    _check_tokens(rows, samples, getattr(packer, "weighting", None))
 
 
 def random_samples(packer: Packer, seed: int) -> list[Sample]:
-    """Samples of 1 to 3 rows' length with tokens all different; none over a row where the packer refuses it."""
+    """Samples of 1 to 3 rows' length with tokens all different; none over a row where the packer does not cut it.
+
+    Some ids are those of no character (0xD800), and some need all of int32.
+    """
     random = np.random.default_rng(seed)
     length = packer.length
     most = 3 * length if _cuts(packer) else length
     drawn = [*random.integers(1, length, 24).tolist(), *random.integers(1, most, 6).tolist()]
     sizes = [1, 2, length - 1, length, most, *drawn]
-    stops = np.cumsum(sizes)
+    stops = 0xD7F0 + np.cumsum(sizes)
     return [
-        Sample(np.arange(stop - n, stop, dtype=np.int32) + 1, _loss(random, n), f"sample {i}")
+        Sample(np.arange(stop - n, stop, dtype=np.int32) + (i % 4 << 29), _loss(random, n), f"sample {i}")
         for i, (n, stop) in enumerate(zip(sizes, stops, strict=True))
     ]
 
@@ -68,7 +82,7 @@ def check_row(row: Row, length: int) -> None:
     assert np.isfinite(row.loss).all() and (row.loss >= 0).all(), "A loss weight is negative or not finite."
 
 
-def _check_tokens(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
+def _check_tokens(rows: Sequence[Row], samples: Sequence[Sample], weighting: str | None) -> None:
     owner = {int(token): i for i, sample in enumerate(samples) for token in sample.tokens}
     found: list[list[np.ndarray]] = [[] for _ in samples]
     for row in rows:
@@ -77,7 +91,7 @@ def _check_tokens(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
             sample = owner.get(int(row.tokens[at[0]]))
             assert sample is not None, f"A row holds token {row.tokens[at[0]]}, which no sample has."
             found[sample].append(row.tokens[at])
-            _check_weights(row.loss[at], row.tokens[at], samples[sample])
+            _check_weights(row.loss[at], row.tokens[at], samples[sample], weighting)
     for sample, pieces in zip(samples, found, strict=True):
         together = np.concatenate(pieces) if pieces else np.zeros(0, np.int32)
         assert np.array_equal(together, sample.tokens), (
@@ -86,7 +100,7 @@ def _check_tokens(rows: Sequence[Row], samples: Sequence[Sample]) -> None:
         )
 
 
-def _check_weights(weights: np.ndarray, tokens: np.ndarray, sample: Sample) -> None:
+def _check_weights(weights: np.ndarray, tokens: np.ndarray, sample: Sample, weighting: str | None) -> None:
     if not np.isin(tokens, sample.tokens).all():
         return  # reported as a loss of tokens
     given = sample.loss[np.searchsorted(sample.tokens, tokens)].astype(np.float64)
@@ -97,16 +111,26 @@ def _check_weights(weights: np.ndarray, tokens: np.ndarray, sample: Sample) -> N
     np.testing.assert_allclose(
         weights / weights.sum(), given / given.sum(), rtol=1e-5, err_msg="Weights do not follow the sample's loss."
     )
+    if weighting in POWER:
+        found, rule = float(weights.sum(dtype=np.float64)), given.sum() ** (1 + POWER[weighting])
+        np.testing.assert_allclose(found, rule, rtol=1e-5, err_msg=f"A segment does not weigh what {weighting!r} says.")
 
 
 def _cuts(packer: Packer) -> bool:
-    long = Sample(np.ones(packer.length + 1, np.int32), np.ones(packer.length + 1, np.float32), "the long one")
+    """Whether a sample longer than a row is cut; if not, it is refused by name, or left out and counted."""
+    size = packer.length + 1
+    sample = Sample(np.arange(1, size + 1, dtype=np.int32), np.ones(size, np.float32), LONG)
     try:
-        packer.push(packer.init(), long)
+        state, rows = packer.push(packer.init(), sample)
     except ValueError as error:
-        assert "the long one" in str(error), f"A refused sample is not named: {error}"
+        assert LONG in str(error), f"A refused sample is not named: {error}"
         return False
-    return True
+    end, rest = packer.flush(state)
+    if rows or rest:
+        return True
+    assert _plain(state) != _plain(packer.init()), "A sample was left out, and the state does not count it."
+    assert _plain(end) == _plain(state), "flush forgot how many samples were left out."
+    return False
 
 
 def _loss(random: np.random.Generator, count: int) -> np.ndarray:
