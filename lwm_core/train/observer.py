@@ -32,9 +32,9 @@ class StageStarted:
 class StepFinished:
     """`step` counts over the run, `stage_step` in the stage, both from 1.
 
-    `metrics` are plain floats, see `lwm_core.train.step.make_step`: always `loss` and `targets`, and for each part of
-    the objective that has a target `loss/PART` and `tokens/PART`, such as `loss/vision`, `loss/length/65-128`,
-    `loss/position/9`. A step with 0 targets has loss 0 and changed nothing.
+    `metrics` are plain floats, see `lwm_core.train.step.make_step`: always `loss`, `targets` and `segments`, and for
+    each part of the objective that has a target `loss/PART` and `tokens/PART`, such as `loss/vision`,
+    `loss/length/65-128`, `loss/position/9`. A step with 0 targets has loss 0 and changed nothing.
     """
 
     step: int

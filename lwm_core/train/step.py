@@ -40,9 +40,10 @@ def make_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """A compiled `step(state, batch) -> (state, metrics)`; it consumes (donates) the state it is given.
 
-    Metrics: `loss`, `targets` (how many tokens count), `loss/<part>` and `tokens/<part>` for each part of the
-    objective, `gradient_norm`, `update_norm`, `parameter_norm`; `reported` brings them to the host. A step without a
-    target changes nothing, bit for bit: no decay, no moment, no turn of the schedule.
+    Metrics: `loss`, `targets` (how many tokens count), `segments` (documents and pieces of them), `loss/<part>` and
+    `tokens/<part>` for each part of the objective, `gradient_norm`, `update_norm`, `parameter_norm`; `reported`
+    brings them to the host. A step without a target changes nothing, bit for bit: no decay, no moment, no turn of the
+    schedule.
     """
 
     def loss_of(model, batch):
@@ -59,8 +60,10 @@ def make_step(
         updates = jax.tree.map(lambda u: jnp.where(learns, u, 0), updates)
         moments = jax.tree.map(lambda new, old: jnp.where(learns, new, old), moments, state.moments)
         weights = eqx.apply_updates(weights, updates)
-        metrics = {"loss": loss.mean, "targets": targets, "gradient_norm": optax.tree.norm(grads)}
-        metrics |= {"update_norm": optax.tree.norm(updates), "parameter_norm": optax.tree.norm(weights)}
+        segments = batch.at.segment.max(axis=1).sum()  # numbered from 1 in each row
+        metrics = {"loss": loss.mean, "targets": targets, "segments": segments}
+        norms = {"gradient_norm": grads, "update_norm": updates, "parameter_norm": weights}
+        metrics |= {name: optax.tree.norm(tree) for name, tree in norms.items()}
         for name, part in loss.parts.items():
             metrics |= {f"{LOSS}{name}": part.total / part.weight, f"{TOKENS}{name}": part.tokens}
         return TrainState(eqx.combine(weights, rest), moments), metrics

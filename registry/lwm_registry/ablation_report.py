@@ -67,7 +67,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         "",
         *_table(("arm", "what", "overrides"), _arms(what)),
         "",
-        "What a run cost, mean over seeds. Documents drawn include those still in the packer's buffer.",
+        "What a run cost, mean over seeds.",
         "",
         *_table(("arm", "steps", "documents", "targets", "tokens computed", "seconds"), _costs(what, records)),
         "",
