@@ -16,6 +16,7 @@ from lwm_core.data.jsonl import Jsonl as Jsonl
 from lwm_core.data.padding import PaddingPacker as PaddingPacker
 from lwm_core.data.problems import BadRecord as BadRecord
 from lwm_core.data.problems import LeftOut as LeftOut
+from lwm_core.data.quota import QuotaPacker as QuotaPacker
 from lwm_core.data.records import Field as Field
 from lwm_core.data.records import Records as Records
 from lwm_core.data.render import Renderer as Renderer

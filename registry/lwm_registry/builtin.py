@@ -171,6 +171,13 @@ def lwm_components() -> Iterable[Component]:
     )
     yield Component(
         "packer",
+        "quota",
+        "lwm_core.data.quota:QuotaPacker",
+        "Keeps a share of long documents: others wait, and another packer fills the rows.",
+        {"length": 64, "inner": {"use": "best-fit", "length": 64, "buffer": 4}},
+    )
+    yield Component(
+        "packer",
         "padding",
         "lwm_core.data.padding:PaddingPacker",
         "One sample a row, padded: what packing is measured against.",

@@ -1,5 +1,6 @@
 """Packers: nothing lost, state exact, weights by rule, and rows close to the fewest that are possible."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,17 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lwm_core.data import BestFitPacker, PaddingPacker, Sample, SequentialPacker
-from lwm_core.testing.packer import check_packer
+from lwm_core.data import BestFitPacker, FirstFitPacker, PaddingPacker, QuotaPacker, Sample, SequentialPacker
+from lwm_core.testing.packer import LONG, check_packer
 
 
 PACKERS = {
     "continue": lambda n, w: SequentialPacker(n, "continue", w),
     "long": lambda n, w: SequentialPacker(n, "long", w),
-    "error": lambda n, w: SequentialPacker(n, "error", w),
+    "skip": lambda n, w: SequentialPacker(n, "skip", w),
     "padding": lambda n, w: PaddingPacker(n, "long", w),
+    "first-fit": lambda n, w: FirstFitPacker(n, 3, "long", w),
     "best-fit": lambda n, w: BestFitPacker(n, 4, "long", w),
     "best-fit-1": lambda n, w: BestFitPacker(n, 1, "error", w),
+    "quota": lambda n, w: QuotaPacker(n, BestFitPacker(8, 2, "long", w), 0.7),
 }
 
 
@@ -26,6 +29,26 @@ PACKERS = {
 @given(length=st.integers(2, 40), seed=st.integers(0, 2**31), weighting=st.sampled_from(["token", "example", "sqrt"]))
 def test_every_packer_conforms(name, length, seed, weighting):
     check_packer(PACKERS[name](length, weighting), seed=seed)
+
+
+SAMPLES = st.lists(st.tuples(st.integers(1, 60), st.sampled_from([0.0, 0.25, 1.0, None])), min_size=1, max_size=40)
+
+
+@pytest.mark.parametrize("name", ["continue", "first-fit", "best-fit", "quota"])
+@settings(max_examples=15, deadline=None)
+@given(drawn=SAMPLES, length=st.integers(2, 30))
+def test_any_samples_pack(name, drawn, length):
+    """Runs of long ones, all alike, all short, without loss: whatever hypothesis thinks of."""
+    stops = np.cumsum([size for size, _ in drawn])
+    samples = [
+        Sample(np.arange(stop - n, stop, dtype=np.int32), np.full(n, w, np.float32) if w is not None else ramp(n))
+        for (n, w), stop in zip(drawn, stops.tolist(), strict=True)
+    ]
+    check_packer(PACKERS[name](length, "example"), samples=samples)
+
+
+def ramp(count):
+    return np.linspace(0, 1, count, dtype=np.float32)
 
 
 def samples_of(sizes, rate=1.0):
@@ -69,15 +92,6 @@ def test_continue_leaves_no_padding_and_long_leaves_samples_whole():
     assert sum(row.segment.max() for row in whole) == len(samples)
 
 
-@pytest.mark.parametrize("length, mean", [(2048, 700), (8192, 700)])
-def test_best_fit_needs_hardly_more_rows_than_there_is_text(length, mean):
-    sizes = np.random.default_rng(1).lognormal(np.log(mean) - 0.72, 1.2, 4000).astype(int) + 2
-    rows = pack(BestFitPacker(length), samples_of(sizes))
-    assert len(rows) <= 1.02 * sizes.sum() / length + 1
-    cut = sum(row.segment.max() for row in rows) - len(sizes)
-    assert cut == (np.ceil(sizes / length) - 1).sum(), "a sample that fits in a row was cut"
-
-
 def test_no_sample_waits_for_ever_in_a_best_fit_buffer():
     """An awkward sample leaves although every later one packs better."""
     packer = BestFitPacker(100, buffer=2)
@@ -94,6 +108,9 @@ def test_no_sample_waits_for_ever_in_a_best_fit_buffer():
     [
         (lambda: SequentialPacker(1), "length=1"),
         (lambda: BestFitPacker(8, buffer=0), "buffer=0"),
+        (lambda: FirstFitPacker(8, window=0), "window=0"),
+        (lambda: QuotaPacker(8, BestFitPacker(8), share=1.5), "share=1.5"),
+        (lambda: QuotaPacker(1, BestFitPacker(8)), "length=1"),
     ],
 )
 def test_options_that_cannot_work_are_refused(build, message):
@@ -108,6 +125,33 @@ def test_samples_that_do_not_fit_are_named():
         pack(SequentialPacker(8), samples_of([0]))
     with pytest.raises(ValueError, match="Sample long has 9 tokens and 2 loss weights"):
         pack(SequentialPacker(8), [Sample(np.arange(9, dtype=np.int32), np.ones(2, np.float32), "long")])
+    for wrong in (np.nan, -1.0, np.inf):
+        with pytest.raises(ValueError, match="Sample odd has a loss weight that is negative or not finite"):
+            pack(
+                SequentialPacker(8), [Sample(np.arange(3, dtype=np.int32), np.array([1, 1, wrong], np.float32), "odd")]
+            )
+    with pytest.raises(ValueError, match="Sample real has ids of float64"):
+        pack(SequentialPacker(8), [Sample(np.ones(3), np.ones(3, np.float32), "real")])
+
+
+@pytest.mark.parametrize("make", [SequentialPacker, FirstFitPacker, BestFitPacker, PaddingPacker])
+def test_what_is_skipped_is_counted_through_flush(make):
+    packer = make(8, cut="skip")
+    state = packer.init()
+    for sample in samples_of([3, 9, 8, 20]):
+        state, _ = packer.push(json.loads(json.dumps(state)), sample)
+    assert state["skipped"] == {"samples": 2, "tokens": 29}
+    assert packer.flush(state)[0]["skipped"] == {"samples": 2, "tokens": 29}
+
+
+def test_every_id_survives_json():
+    """Also those that are no character, end files or lines, or mark byte order."""
+    ids = np.concatenate([np.arange(0x110000 + 9), [2**31 - 1, -(2**31), -1, 2**28]]).astype(np.int32)
+    for part in (ids, ids[:0xD800], ids[0xE000:0x110000], ids[0xFEFE:0xFF02]):
+        packer = BestFitPacker(len(part) + 1)
+        state = packer.push(packer.init(), Sample(part, np.ones(len(part), np.float32)))[0]
+        (row,) = packer.flush(json.loads(json.dumps(state)))[1]
+        assert np.array_equal(row.tokens[:-1], part)
 
 
 @dataclass(frozen=True)
@@ -125,6 +169,30 @@ class Mutates(SequentialPacker):
 
 
 @dataclass(frozen=True)
+class Shares(SequentialPacker):
+    """Appends to lists that older states hold too."""
+
+    def push(self, state, sample):
+        after, rows = SequentialPacker.push(self, state, sample)
+        if state["blocks"] and after["blocks"]:
+            state["blocks"][:] = after["blocks"]
+            after["blocks"] = state["blocks"]
+        return after, rows
+
+
+@dataclass(frozen=True)
+class Forgets(SequentialPacker):
+    def push(self, state, sample):
+        return (state, []) if sample.name == LONG else SequentialPacker.push(self, state, sample)
+
+
+@dataclass(frozen=True)
+class Weighs(SequentialPacker):
+    def push(self, state, sample):
+        return SequentialPacker(self.length, self.cut, "sqrt").push(state, sample)
+
+
+@dataclass(frozen=True)
 class CrossesBoundaries(SequentialPacker):
     def push(self, state, sample):
         state, rows = SequentialPacker.push(self, state, sample)
@@ -134,7 +202,15 @@ class CrossesBoundaries(SequentialPacker):
 
 
 @pytest.mark.parametrize(
-    "broken, message", [(Loses, "lost"), (Mutates, "changed the state"), (CrossesBoundaries, "first token")]
+    "broken, message",
+    [
+        (Loses, "lost"),
+        (Mutates, "changed the state"),
+        (Shares, "changed the state"),
+        (Forgets, "does not count"),
+        (Weighs, "does not weigh"),
+        (CrossesBoundaries, "first token"),
+    ],
 )
 def test_the_kit_catches(broken, message):
     with pytest.raises(AssertionError, match=message):

@@ -6,9 +6,10 @@ Owns the list of subjects. What each measures, and how it is shown, is its own f
 import typer
 
 from lwm_registry.cli.bench.attention import attention
+from lwm_registry.cli.bench.packing import packing
 
 
-SUBJECTS = (attention,)
+SUBJECTS = (attention, packing)
 
 app = typer.Typer(
     name="bench",
