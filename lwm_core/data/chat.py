@@ -92,7 +92,7 @@ def _add(joined: Joined, piece: Piece, parts: Sequence[Part], loss: float, marke
     elif piece.kind == "marker":
         joined.add("text", marker(piece.value), loss)
     for part in parts if piece.kind == "field" else ():
-        if isinstance(part.content, str):
+        if part.modality == "text":
             joined.add("text", part.content, loss)
         else:
             joined.tagged(part.modality, part.content, loss)

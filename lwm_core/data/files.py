@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import io
 import os
-import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +15,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from lwm_core.data.json_lines import Bytes
 from lwm_core.data.problems import BadRecord
 
 
@@ -134,24 +134,24 @@ class ByteFile:
         return data
 
     @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
+    def opened(self) -> Iterator[Bytes]:
         """From the beginning, unpacked if packed. A packed file that is cut off raises `BadRecord` on the way."""
         with self._raw() as raw:
             if self.name.endswith(".gz"):
                 yield io.BufferedReader(_Guarded(gzip.GzipFile(fileobj=raw), self.name), _COPY)
             elif self.name.endswith(".zst"):
-                yield io.BufferedReader(_Guarded(_zstd(raw, self.name), self.name), _COPY)
+                yield io.BufferedReader(_Guarded(_Zstd(raw, self.name), self.name), _COPY)
             else:
                 yield raw
 
     @contextmanager
-    def _raw(self) -> Iterator[BinaryIO]:
+    def _raw(self) -> Iterator[Any]:
         if is_url(self.name):
             system, path = filesystem(self.name)
             with system.open(path, "rb") as file:
                 yield file
         else:
-            with open(self.name, "rb") as file:
+            with open(self.name, "rb", buffering=_COPY) as file:
                 yield file
 
 
@@ -166,27 +166,46 @@ class _Guarded(io.RawIOBase):
 
     def readinto(self, buffer) -> int:
         try:
-            data = self._inner.read(len(buffer))
-        except (EOFError, OSError, zlib.error, ValueError) as error:
-            raise _damaged(self._name, error) from error
-        except Exception as error:
-            if type(error).__name__ != "ZstdError":
-                raise
-            raise _damaged(self._name, error) from error
+            data = self._inner.read1(len(buffer))  # what comes before the damage is given first
+        except (EOFError, OSError, zlib.error) as error:
+            raise BadRecord(
+                "", f"is damaged or cut off ({error})", "fetch or pack the file again", self._name
+            ) from error
         buffer[: len(data)] = data
         return len(data)
 
 
-def _damaged(name: str, error: Exception) -> BadRecord:
-    return BadRecord("", f"damaged or cut off ({error})", "fetch or pack the file again", name)
+class _Zstd:
+    """Unpacks frame after frame; unlike the library's own reader it says when the last one is not whole."""
 
+    def __init__(self, raw: Bytes, name: str):
+        try:
+            import zstandard
+        except ImportError as error:
+            raise ImportError(f"{name} needs zstandard: pip install 'lwm-jax[data]', or unpack it.") from error
+        self._library, self._raw = zstandard, raw
+        self._frame, self._begun, self._ready = None, b"", b""
 
-def _zstd(raw: BinaryIO, name: str) -> Any:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ImportError(f"{name} needs zstandard: pip install 'lwm-jax[data]', or unpack it.") from error
-    return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+    def read1(self, size: int) -> bytes:
+        while not self._ready:
+            packed = self._begun or self._raw.read(_COPY)
+            self._begun = b""
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError("the last frame is not whole")
+                return b""
+            self._unpack(packed)
+        data, self._ready = self._ready[:size], self._ready[size:]
+        return data
+
+    def _unpack(self, packed: bytes) -> None:
+        frame = self._frame or self._library.ZstdDecompressor().decompressobj()
+        try:
+            self._ready = frame.decompress(packed)
+        except self._library.ZstdError as error:
+            raise OSError(str(error)) from error
+        self._begun = frame.unused_data if frame.eof else b""
+        self._frame = None if frame.eof else frame
 
 
 def randomly(name: str, cache: Path | None = None) -> tuple[ByteFile, BadRecord | None]:
@@ -212,7 +231,8 @@ def _unpack(file: ByteFile, kept: Path, note: Path) -> None:
     try:
         with open(making, "wb") as out, file.opened() as packed:
             try:
-                shutil.copyfileobj(packed, out, _COPY)
+                while data := packed.read1(_COPY):  # type: ignore[attr-defined]
+                    out.write(data)
             except BadRecord as damage:
                 note.write_text(damage.problem, "utf-8")
         making.replace(kept)

@@ -14,7 +14,7 @@ import numpy as np
 
 from lwm_core.data.base import DataSource, Document
 from lwm_core.data.kept import Kept, kept_of
-from lwm_core.data.order import Windowed, windows_within
+from lwm_core.data.order import windows_within
 from lwm_core.data.problems import BadRecord, LeavesOut, LeftOut
 from lwm_core.text import TextTokenizer
 
@@ -83,12 +83,10 @@ class Filtered:
         return getattr(self.source, "in_order", False)
 
     @property
-    def windows(self) -> np.ndarray:
+    def windows(self) -> np.ndarray | None:
         """As the source's, over the documents that are left (see `lwm_core.data.order`)."""
-        if not isinstance(self.source, Windowed):
-            return np.asarray([0, len(self)], np.int64)
-        chosen = self._kept.chosen
-        return windows_within(self.source.windows, np.arange(len(self)) if chosen is None else chosen)
+        windows, chosen = getattr(self.source, "windows", None), self._kept.chosen
+        return windows if windows is None or chosen is None else windows_within(windows, chosen)
 
     def __len__(self) -> int:
         return len(self._kept)

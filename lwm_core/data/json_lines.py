@@ -4,8 +4,9 @@ Owns decoding and parsing, and finding the lines of a file in bounded memory. Wh
 """
 
 import json
+import re
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -14,7 +15,18 @@ from lwm_core.data.problems import BadRecord
 
 CHUNK = 1 << 22
 UTF8_BOM = b"\xef\xbb\xbf"
+_ESCAPED = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
+_UNREADABLE = re.compile("[\0\ud800-\udfff]")
 _SPACE = b" \t\r\n\v\f"
+
+
+@runtime_checkable
+class Bytes(Protocol):
+    """An open file: local, remote or unpacked on the way."""
+
+    def read(self, size: int = -1, /) -> bytes: ...
+
+    def readline(self, size: int = -1, /) -> bytes: ...
 
 
 def record_of(raw: bytes) -> Any:
@@ -24,7 +36,7 @@ def record_of(raw: bytes) -> Any:
         raise _nul(raw)
     words = decoded(raw)
     try:
-        record = json.loads(words, object_pairs_hook=_unique, parse_constant=_no_constant)
+        record = _DECODER.decode(words)
     except RecursionError:
         raise BadRecord("", "nests too deep", "write objects and lists at most a few levels deep") from None
     except json.JSONDecodeError as error:
@@ -33,8 +45,8 @@ def record_of(raw: bytes) -> Any:
         raise
     except ValueError as error:  # a number of thousands of digits
         raise BadRecord("", f"not JSON ({error})", "write shorter numbers") from error
-    if "\\u" in words and isinstance(record, dict):  # only an escape can smuggle these in
-        _check_characters(record, "")
+    if _ESCAPED.search(words):  # only an escape can smuggle these in
+        check_characters(record, "")
     return record
 
 
@@ -63,7 +75,7 @@ def _not_json(words: str, error: json.JSONDecodeError) -> BadRecord:
     what = f"not JSON ({error.msg}, column {error.pos + 1}, near {near!r})"
     if words[:1] == "[" and not words.rstrip().endswith("]") or words.strip() in ("[", "]", "{", "}"):
         return BadRecord("", what, "write one whole object a line: `jq -c .[]` turns a JSON array into such lines")
-    if error.pos >= len(words.rstrip()):
+    if error.pos >= len(words.rstrip()) or error.msg.startswith("Unterminated"):
         return BadRecord("", what, "the line ends too early: was the file cut off, or an object spread over lines?")
     return BadRecord("", what, 'write one object a line, such as {"text": "..."}')
 
@@ -81,28 +93,31 @@ def _no_constant(name: str) -> Any:
     raise BadRecord("", f"not JSON ({name})", "write a number, or null")
 
 
-def _check_characters(value: Any, where: str) -> None:
+def check_characters(value: Any, where: str) -> None:
     """Raises for half a surrogate pair and for NUL, which no tokenizer reads as text."""
     if isinstance(value, str):
-        for at, character in enumerate(value):
-            if character == "\0" or "\ud800" <= character <= "\udfff":
-                code = f"\\u{ord(character):04x}"
-                what = "a NUL character" if character == "\0" else "half a surrogate pair"
-                raise BadRecord(where, f"holds {what} ({code} at character {at + 1})", "write \\ufffd in its place")
+        if found := _UNREADABLE.search(value):
+            what = "a NUL character" if found.group() == "\0" else "half a surrogate pair"
+            code = f"\\u{ord(found.group()):04x} at character {found.start() + 1}"
+            raise BadRecord(where, f"holds {what} ({code})", "write \\ufffd in its place")
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_characters(key, f"{where}.{key}".lstrip(".").encode(errors="replace").decode())
-            _check_characters(item, f"{where}.{key}".lstrip("."))
+            inner = f"{where}.{key.encode(errors='replace').decode()}".lstrip(".")
+            check_characters(key, inner)
+            check_characters(item, inner)
     elif isinstance(value, list):
         for at, item in enumerate(value):
-            _check_characters(item, f"{where}[{at}]")
+            check_characters(item, f"{where}[{at}]")
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
 
 
 def is_blank(raw: bytes) -> bool:
     return not raw.strip(_SPACE)
 
 
-def line_table(stream: BinaryIO) -> np.ndarray:
+def line_table(stream: Bytes) -> np.ndarray:
     """int64 [lines, 3]: first byte, one past the last byte (without the line's end), number from 1; no blank lines.
 
     One pass, in memory that grows with the number of lines and not with their length.
@@ -136,7 +151,7 @@ def _filled(table: np.ndarray, chunk: bytes, begun: int, pending: bytes) -> np.n
     return filled
 
 
-def lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes | int]]:
+def lines(stream: Bytes, longest: int) -> Iterator[tuple[int, bytes | int]]:
     """(number, bytes) of every line that is not blank; for one longer than `longest`, its length instead."""
     number = 0
     while line := stream.readline(longest + 2):
@@ -150,6 +165,7 @@ def lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes | int]]:
         while rest := stream.readline(CHUNK):
             length += len(rest)
             if rest.endswith(b"\n"):
+                length -= 1
                 break
         yield number, length
 
@@ -157,6 +173,6 @@ def lines(stream: BinaryIO, longest: int) -> Iterator[tuple[int, bytes | int]]:
 def too_long(length: int, longest: int) -> BadRecord:
     return BadRecord(
         "",
-        f"a line of {length} bytes (the limit is {longest})",
+        f"too long a line ({length} bytes, the limit is {longest})",
         "split the record, or raise `longest` if memory allows; a file without line ends is no JSON-lines file",
     )

@@ -23,7 +23,7 @@ from lwm_core.data.scan import Scanned
 from lwm_core.text import TextTokenizer
 
 
-LONGEST = 1 << 28
+LONGEST = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,13 @@ class Jsonl:
     @staticmethod
     def scan(path: str, records: Records, longest: int = LONGEST) -> Iterator[Scanned]:
         """Every record of one file in turn, good or bad, in one pass and bounded memory."""
+        line = 0
         with ByteFile(path).opened() as stream:
             try:
                 for line, raw in lines(stream, longest):
                     yield _scanned(raw, path, line, records, longest)
             except BadRecord as damage:
-                yield Scanned(damage)
+                yield Scanned(damage.after(line))
 
     @property
     def left_out(self) -> LeftOut:
@@ -99,13 +100,15 @@ class Jsonl:
         file, damage = randomly(name, self.cache)
         with file.opened() as stream:
             table = line_table(stream)
-        faults = [] if damage is None else [damage]
-        if not file.size and damage is None:
+        faults = []
+        if damage is not None:
+            if len(table) and table[-1, 1] == file.size:
+                table = table[:-1]  # the line in which the file breaks off
+            faults.append(damage.after(int(table[-1, 2]) if len(table) else 0))
+        elif not file.size:
             faults.append(BadRecord("", "is empty", "remove it from `paths`, or put records in it", name))
         if faults and self.on_error == "fail":
             raise faults[0]
-        if damage is not None:
-            table = table[:-1]  # the line in which the file breaks off
         return file, table, tuple(faults)
 
     @cached_property
@@ -134,7 +137,7 @@ class Jsonl:
             raise too_long(stop - start, self.longest).at(name, line)
         try:
             given: Any = record_of(file.read(start, stop).rstrip(b"\r\n"))
-            return self._records.document(given, place_of(name, line), (number, line))
+            return self._records.document(given, place_of(name, line), (number, line), name.rpartition("/")[0])
         except BadRecord as fault:
             raise fault.at(name, line) from fault.__cause__
 
@@ -149,7 +152,7 @@ def _scanned(raw: bytes | int, path: str, line: int, records: Records, longest: 
         if isinstance(raw, int):
             raise too_long(raw, longest)
         record = record_of(raw)
-        document = records.document(record, place_of(path, line))
+        document = records.document(record, place_of(path, line), folder=path.rpartition("/")[0])
         return Scanned(None, records.kind(record), document, tuple(record))
     except BadRecord as fault:
         return Scanned(fault.at(path, line))

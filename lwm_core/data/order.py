@@ -15,18 +15,24 @@ class Windowed(Protocol):
     """A source whose documents are read together, a window at a time.
 
     - `windows`: int64 [w + 1], from 0 to the number of documents, not falling: window w is the documents from
-      `windows[w]` up to `windows[w + 1]`;
+      `windows[w]` up to `windows[w + 1]`. None: any document is as near as the next, as if this were not asked;
     - `together`: how many windows it holds at once; - `in_order`: whether they are cheap one after the other only.
     """
 
     @property
-    def windows(self) -> np.ndarray: ...
+    def windows(self) -> np.ndarray | None: ...
 
     @property
     def together(self) -> int: ...
 
     @property
     def in_order(self) -> bool: ...
+
+
+def order_of(source: object) -> "WindowOrder | None":
+    """The order in which to shuffle this source; None where it may be shuffled whole."""
+    windows = source.windows if isinstance(source, Windowed) else None
+    return None if windows is None else WindowOrder(windows, source.together, source.in_order)  # type: ignore[attr-defined]
 
 
 class WindowOrder:
@@ -36,10 +42,10 @@ class WindowOrder:
     read once an epoch, and nothing outside of those few is needed at the same time.
     """
 
-    def __init__(self, source: Windowed):
-        self._windows = np.asarray(source.windows, np.int64)
-        self._together, self._in_order = max(1, source.together), source.in_order
-        self._epoch = lru_cache(maxsize=4)(self._made)
+    def __init__(self, windows: np.ndarray, together: int, in_order: bool):
+        self._windows = np.asarray(windows, np.int64)
+        self._together, self._in_order = max(1, together), in_order
+        self._epochs: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, at: int, seed: int) -> int:
         order, stops = self._epoch(seed)
@@ -52,8 +58,13 @@ class WindowOrder:
         which = int(np.searchsorted(ends, place, "right"))
         return int(self._windows[members[which]] + place - (ends[which] - sizes[which]))
 
+    def _epoch(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        """The windows in order, and where in the epoch each pool of them stops. The last two epochs are kept."""
+        if seed not in self._epochs:
+            self._epochs = {**dict(list(self._epochs.items())[-1:]), seed: self._made(seed)}
+        return self._epochs[seed]
+
     def _made(self, seed: int) -> tuple[np.ndarray, np.ndarray]:
-        """The windows in order, and where in the epoch each pool of them stops."""
         count = len(self._windows) - 1
         order = np.arange(count) if self._in_order else _permutation(count, seed, -1)
         ends = np.cumsum(self._windows[order + 1] - self._windows[order])

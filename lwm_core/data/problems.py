@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
 
+_KINDS = 100  # of fault that are told apart
 SHOWN = 3  # of what was left out, this much is told
 OnError = Literal["fail", "skip"]
 Unit = Literal["line", "row", "record"]
@@ -31,6 +32,10 @@ class BadRecord(ValueError):
         if self.file:
             return self
         return BadRecord(self.field, self.problem, self.fix, str(file), self.line or line, unit)
+
+    def after(self, line: int) -> "BadRecord":
+        """The same fault of a file, which shows after its last good line."""
+        return BadRecord(self.field, self.problem, self.fix, self.file, line + 1 if line else 0, self.unit)
 
     def __str__(self) -> str:
         what = f"field {self.field!r} {self.problem}" if self.field else self.problem
@@ -83,7 +88,8 @@ class Tally:
     kinds: Counter = field(default_factory=Counter)
 
     def add(self, fault: BadRecord) -> None:
-        self.kinds[fault.problem.partition(" (")[0]] += 1
+        kind = fault.problem.partition(" (")[0]
+        self.kinds[kind if kind in self.kinds or len(self.kinds) < _KINDS else "other faults"] += 1
         if len(self.first) < self.shown:
             self.first.append(fault)
 

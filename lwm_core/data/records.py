@@ -15,9 +15,9 @@ from lwm_core.data.base import Document, Span
 from lwm_core.data.chat import Chat, no_marker
 from lwm_core.data.messages import asked, messages, vision
 from lwm_core.data.problems import BadRecord
-from lwm_core.data.schema import VERSION, kind_of, missing
+from lwm_core.data.schema import VERSION, kind_of, missing, present
 from lwm_core.data.template import Template
-from lwm_core.data.values import content, described, looked_up, text
+from lwm_core.data.values import Reading, content, described, looked_up, text
 from lwm_core.data.wording import Joined, pair_spans
 from lwm_core.text import TextTokenizer
 
@@ -82,27 +82,38 @@ class Records:
             return tuple(field.name for field in self._fields)
         return self._template.fields if self.template else None
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Those of `columns` that every record must have."""
+        if self.fields:
+            return tuple(field.name for field in self._fields)
+        return self._template.required if self.template else ()
+
     def kind(self, record: Mapping[str, Any]) -> str:
         """What the record is, for counts: a kind of the schema, or which option reads it."""
         if self.columns is not None:
             return "fields" if self.fields else "template"
-        return kind_of(_present(record)).name
+        return kind_of(record).name
 
-    def document(self, record: Any, name: str, draw: tuple[int, ...] = (0,)) -> Document:
-        """The document; raises `BadRecord`, which says no place. `draw`: what the order of a pair is drawn from."""
+    def document(self, record: Any, name: str, draw: tuple[int, ...] = (0,), folder: str = "") -> Document:
+        """The document; raises `BadRecord`, which says no place.
+
+        - `draw`: what the order of a pair is drawn from; - `folder`: where the files are that a record names. They
+          become spans that hold a path, for something that encodes; the renderer takes codes only.
+        """
+        how = Reading(self.codebook, folder)
         if not isinstance(record, Mapping):
-            raise BadRecord("", f"{described(record)}, not an object", 'write one object a record, {"text": ...}')
-        present = _present(record)
+            raise BadRecord("", f"not an object but {described(record)}", 'write one object a record, {"text": ...}')
         if self.fields:
-            spans: Sequence[Span] = [self._field(present, field) for field in self._fields]
+            spans: Sequence[Span] = [self._field(record, field, how) for field in self._fields]
         elif self.template:
-            spans = self._templated(present)
+            spans = self._templated(record, how)
         else:
-            spans = self._by_schema(present, draw)
+            spans = self._by_schema(record, draw, how)
         if not any(_says(span.content) for span in spans):
             raise BadRecord("", "is empty", "give it text, or take the record out")
-        meta = present.get("meta", {}) if self.columns is None else {}
-        return Document(tuple(spans), name, meta)
+        meta = record.get("meta") if self.columns is None else None
+        return Document(tuple(spans), name, meta or {})
 
     @cached_property
     def _template(self) -> Template:
@@ -112,14 +123,14 @@ class Records:
     def _fields(self) -> tuple[Field, ...]:
         return tuple(Field(f) if isinstance(f, str) else f for f in self.fields)
 
-    def _field(self, record: Mapping, field: Field) -> Span:
+    def _field(self, record: Mapping, field: Field, how: Reading) -> Span:
         value = looked_up(record, field.name)
         if value is None:
             raise missing(record, field.name)
-        part = content(value, field.name, field.modality, self.codebook)
+        part = content(value, field.name, field.modality, how)
         return Span(part.modality, part.content, field.loss)
 
-    def _templated(self, record: Mapping) -> Sequence[Span]:
+    def _templated(self, record: Mapping, how: Reading) -> Sequence[Span]:
         joined, said = Joined(), False
         for piece in self._template.pieces:
             if piece.kind == "text":
@@ -127,7 +138,7 @@ class Records:
             elif piece.kind == "marker":
                 joined.add("text", self._marker(piece.value), piece.loss)
             elif (value := looked_up(record, piece.value)) is not None:
-                part = content(value, piece.value, piece.modality, self.codebook)
+                part = content(value, piece.value, piece.modality, how)
                 said = said or _says(part.content)
                 joined.add(part.modality, part.content, piece.loss)
             elif not piece.optional:
@@ -142,33 +153,26 @@ class Records:
             raise ValueError(f"{{@{name}}}: the tokenizer has no such marker; it has {', '.join(sorted(markers))}.")
         return np.asarray([markers[name]], np.int32)
 
-    def _by_schema(self, record: Mapping, draw: tuple[int, ...]) -> Sequence[Span]:
-        kind = kind_of(record).name
+    def _by_schema(self, record: Mapping, draw: tuple[int, ...], how: Reading) -> Sequence[Span]:
+        kind, record = kind_of(record).name, present(record)
         if kind == "text":
             return (Span("text", text(record["text"], "text")),)
         if kind == "chat":
-            return self.chat.spans(messages(record["messages"], self.codebook), self._marker)
+            return self.chat.spans(messages(record["messages"], how), self._marker)
         if kind == "qa":
-            return self.chat.spans(asked(record, self.codebook), self._marker)
-        return self._pair(record, kind.removesuffix("-text"), draw)
+            return self.chat.spans(asked(record, how), self._marker)
+        return self._pair(record, kind.removesuffix("-text"), draw, how)
 
-    def _pair(self, record: Mapping, key: str, draw: tuple[int, ...]) -> Sequence[Span]:
+    def _pair(self, record: Mapping, key: str, draw: tuple[int, ...], how: Reading) -> Sequence[Span]:
         if "text" in record and "caption" in record:
             raise BadRecord("caption", "says the same as 'text'", "keep one of the two")
         name = "caption" if "caption" in record else "text"
         caption = text(record.get(name, ""), name)
-        ids = vision(record[key], key, self.codebook).content
+        ids = vision(record[key], key, how).content
         text_first = self.order == "text-first"
         if self.order == "swap":
             text_first = bool(np.random.default_rng([self.seed, *draw]).integers(2))
-        return pair_spans(caption, np.asarray(ids), text_first=text_first)
-
-
-def _present(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The record without its nulls, which is how tables write what is not there."""
-    if None not in record.values():
-        return record
-    return {key: value for key, value in record.items() if value is not None}
+        return pair_spans(caption, ids, text_first=text_first)
 
 
 def _says(content: str | np.ndarray) -> bool:

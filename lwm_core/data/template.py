@@ -51,6 +51,11 @@ class Template:
         """The fields that must or may be there, each once, in order."""
         return tuple(dict.fromkeys(piece.value for piece in self.pieces if piece.kind == "field"))
 
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields that must be there."""
+        return tuple(dict.fromkeys(p.value for p in self.pieces if p.kind == "field" and not p.optional))
+
     def check(self, option: str) -> None:
         """Raises when no field is named, or nothing carries loss."""
         if not self.fields:

@@ -67,12 +67,13 @@ class TextFiles:
     @staticmethod
     def scan(path: str, records: Records, longest: int) -> Iterator[Scanned]:
         """Every line that is not empty, in turn, as a text of its own; `records` has nothing to say here."""
+        line = 0
         with ByteFile(path).opened() as stream:
             try:
                 for line, raw in lines(stream, longest):
                     yield _scanned(raw, path, line, longest)
             except BadRecord as damage:
-                yield Scanned(damage)
+                yield Scanned(damage.after(line))
 
     @property
     def left_out(self) -> LeftOut:

@@ -26,19 +26,25 @@ class Joined:
         if not len(content):
             return
         last = self.spans[-1] if self.spans else None
-        if last and isinstance(content, str) and isinstance(last.content, str) and last.loss == loss:
+        if (
+            last is not None
+            and last.modality == modality == "text"
+            and last.loss == loss
+            and isinstance(content, str)
+            and isinstance(last.content, str)
+        ):
             self.spans[-1] = Span("text", last.content + content, loss)
         else:
             self.spans.append(Span(modality, content, loss))
 
-    def tagged(self, modality: str, codes: np.ndarray, loss: float) -> None:
-        """Codes between `<vision>` and `</vision>`."""
+    def tagged(self, modality: str, codes: str | np.ndarray, loss: float) -> None:
+        """Codes (or the file that they are to come from) between `<vision>` and `</vision>`."""
         self.add("text", OPEN, loss)
         self.add(modality, codes, loss)
         self.add("text", CLOSE, loss)
 
 
-def pair_spans(caption: str, ids: np.ndarray, *, text_first: bool) -> tuple[Span, ...]:
+def pair_spans(caption: str, ids: str | np.ndarray, *, text_first: bool) -> tuple[Span, ...]:
     """Caption then vision, or vision then caption; every token counts. An empty caption leaves vision alone."""
     if text_first:
         return (Span("text", f"{caption} {OPEN}".lstrip()), Span(VISION, ids), Span("text", CLOSE))

@@ -139,10 +139,12 @@ def _text(annotation: Any, value: Any, where: str) -> str:
 
 
 def _path(annotation: Any, value: Any, where: str) -> Path:
-    if isinstance(value, Located):
+    if isinstance(value, Located) and "://" not in value:
         return value.path
     if not isinstance(value, str | Path):
         raise _wrong(annotation, value, where)
+    if "://" in str(value):
+        raise _wrong(annotation, value, where, " A URL is no path on this machine.")
     return Path(value)
 
 

@@ -21,9 +21,10 @@ from lwm_registry.cli.resume import resume
 from lwm_registry.cli.sample import sample
 from lwm_registry.cli.synthesise import synthesise
 from lwm_registry.cli.train import train
+from lwm_registry.cli.validate import validate
 
 
-COMMANDS = (plugins, doctor, describe, train, resume, sample, evaluate, synthesise, ablate, demo)
+COMMANDS = (plugins, doctor, describe, validate, train, resume, sample, evaluate, synthesise, ablate, demo)
 
 app = typer.Typer(
     name="lwm",

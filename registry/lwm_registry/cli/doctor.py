@@ -16,7 +16,11 @@ from lwm_registry.errors import brief
 
 
 PACKAGES = ("lwm-jax", "jax", "jaxlib", "equinox", "optax", "grain", "safetensors", "tokenizers")
-EXTRAS = {"video": ("av", "PIL"), "demo": ("av", "PIL", "matplotlib")}
+EXTRAS = {
+    "data": ("datasets", "fsspec", "pyarrow", "zstandard"),
+    "video": ("av", "PIL"),
+    "demo": ("av", "PIL", "matplotlib"),
+}
 
 
 def doctor(

@@ -102,8 +102,8 @@ def test_jsonl_maps_fields_to_spans_in_order(tmp_path):
     "line, message",
     [
         ("{broken", r"bad.jsonl:2: not JSON"),
-        ("[1, 2]", r"bad.jsonl:2: a list of 2, not an object"),
-        ('{"texts": "x"}', r"bad.jsonl:2: field 'text' is missing \(did you mean 'texts'\?\): this record has texts"),
+        ("[1, 2]", r"bad.jsonl:2: not an object but a list"),
+        ('{"texts": "x"}', r"bad.jsonl:2: field 'text' is missing \(there is 'texts'\): this record has texts"),
         ('{"text": 3}', r"bad.jsonl:2: field 'text' is a number \(3\)"),
         ('{"text": [1, true]}', r"bad.jsonl:2: field 'text\[1\]' is true or false"),
     ],
