@@ -18,7 +18,7 @@ from lwm_core.curriculum import Curriculum, Stage
 from lwm_core.data import DataSource, Packer, Renderer
 from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
 from lwm_core.model.base import AbstractModelFamily, AbstractSequenceModel
-from lwm_core.objective import AbstractObjective, CrossEntropy
+from lwm_core.objective import AbstractObjective, CrossEntropy, NamesModalities
 from lwm_core.sample import AbstractSampler, Greedy
 from lwm_core.sample.text import generate_text
 from lwm_core.text import TextTokenizer
@@ -66,6 +66,11 @@ class Pipeline:
     def __post_init__(self):
         if self.save_every < 0:
             raise ValueError(f"save_every={self.save_every}: give a number of steps, or 0 for stages' ends only.")
+        if isinstance(self.objective, NamesModalities):
+            have = ("text", *self._others)
+            for name in self.objective.modalities_named():
+                if name not in have:
+                    raise ValueError(f"The objective names modality {name!r}; this pipeline has {', '.join(have)}.")
 
     @cached_property
     def model(self) -> AbstractSequenceModel:

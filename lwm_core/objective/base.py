@@ -6,7 +6,7 @@ packer's business, where segments are whole.
 
 import abc
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -80,3 +80,10 @@ class AbstractObjective(eqx.Module):
         is that of all its ranks and micro-batches. Targets of weight 0 count for nothing.
         `lwm_core.objective.parts.parts_of` makes the usual parts.
         """
+
+
+@runtime_checkable
+class NamesModalities(Protocol):
+    """An objective with options for modalities by name; a pipeline refuses a name that none of its stages can have."""
+
+    def modalities_named(self) -> tuple[str, ...]: ...

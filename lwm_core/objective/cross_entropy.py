@@ -58,6 +58,9 @@ class CrossEntropy(AbstractObjective):
         total = (weights * (found.loss + self.z_loss * found.log_z**2)).sum()
         return Loss(total, weights.sum(), parts_of(batch, found.loss, vocabulary))
 
+    def modalities_named(self) -> tuple[str, ...]:
+        return tuple(self.modality_weights)
+
     def _modality_weight(self, batch: Batch, vocabulary: Vocabulary) -> Float32[Array, "B T"] | float:
         if not any(name in self.modality_weights for name in vocabulary.names):
             return 1.0

@@ -13,7 +13,9 @@ from lwm_core.mesh import MeshSpec
 from lwm_core.model import TransformerFamily
 from lwm_core.objective import CrossEntropy, ReleasedCrossEntropy, parts_of
 from lwm_core.objective.parts import length_buckets
+from lwm_core.pipeline import Pipeline
 from lwm_core.testing.objective import VOCABULARY, a_batch, check_objective
+from lwm_core.text import ByteTokenizer
 from lwm_core.train.feed import to_batch
 
 
@@ -132,3 +134,10 @@ def test_a_weight_that_means_nothing_is_refused():
     for weight in (-1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match=rf"modality_weights=\{{vision: {weight}\}}"):
             CrossEntropy(modality_weights={"vision": weight})
+
+
+def test_a_modality_that_a_run_never_has_is_refused_by_name():
+    family = TransformerFamily(width=16, heads=2, kv_heads=1, ffn=16)
+    Pipeline(family, ByteTokenizer(), objective=CrossEntropy(modality_weights={"text": 0.5}))
+    with pytest.raises(ValueError, match="The objective names modality 'visoin'; this pipeline has text"):
+        Pipeline(family, ByteTokenizer(), objective=CrossEntropy(modality_weights={"visoin": 0.5}))
