@@ -28,7 +28,7 @@ def takes(sample: Sample, length: int, cut: str) -> bool:
     Raises `ValueError` for a sample that no packer takes, or that this one may neither cut nor skip.
     """
     size = len(sample.tokens)
-    if 0 < size == len(sample.loss):
+    if size and sample.tokens.shape == sample.loss.shape == (size,):
         if size <= length or cut not in ("error", "skip"):
             return True
         if cut == "skip":
@@ -37,9 +37,11 @@ def takes(sample: Sample, length: int, cut: str) -> bool:
             f"Sample {sample.name or '(unnamed)'} has {size} tokens, the row {length}, and cut='error': shorten it, "
             f"set length to {size} or more, or let the packer cut (cut='long') or leave it out (cut='skip')."
         )
+    flat = sample.tokens.ndim == sample.loss.ndim == 1
+    shapes = "" if flat else f", of shapes {sample.tokens.shape} and {sample.loss.shape}"
     raise ValueError(
-        f"Sample {sample.name or '(unnamed)'} has {size} tokens and {len(sample.loss)} loss weights: give as many of "
-        "the one as of the other, and at least one."
+        f"Sample {sample.name or '(unnamed)'} has {size} tokens and {len(sample.loss)} loss weights{shapes}: give as "
+        "many of the one as of the other, at least one, in arrays of one dimension."
     )
 
 

@@ -130,6 +130,8 @@ def test_samples_that_do_not_fit_are_named():
             pack(
                 SequentialPacker(8), [Sample(np.arange(3, dtype=np.int32), np.array([1, 1, wrong], np.float32), "odd")]
             )
+    with pytest.raises(ValueError, match="Sample flat has 2 tokens and 2 loss weights, of shapes"):
+        pack(SequentialPacker(8), [Sample(np.ones((2, 2), np.int32), np.ones((2, 2), np.float32), "flat")])
     with pytest.raises(ValueError, match="Sample real has ids of float64"):
         pack(SequentialPacker(8), [Sample(np.ones(3), np.ones(3, np.float32), "real")])
 
