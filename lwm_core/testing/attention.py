@@ -13,6 +13,7 @@ import numpy as np
 
 from lwm_core.attention.base import AbstractAttention, AttentionSite
 from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.testing.unchecked import excuse
 
 
 class AttentionCase(NamedTuple):
@@ -65,8 +66,11 @@ class Inputs(NamedTuple):
 
 
 def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ...] = CASES) -> None:
-    """Raises AssertionError where the attention differs from the definition, or refuses every case."""
-    served, refusals = 0, []
+    """Raises AssertionError where the attention differs from the definition, or refuses every case.
+
+    Raises `Unchecked` where it refuses every case on this machine and serves some on another.
+    """
+    sites, refusals = [], []
     for case in cases:
         inputs = inputs_of(case)
         site = AttentionSite.of(inputs.q, inputs.k, case.rule)
@@ -74,10 +78,11 @@ def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ..
         if not support.ok:
             assert support.reason.strip(), f"{case.name}: a refusal must say why in a sentence."
             refusals.append(f"{case.name}: {support.reason}")
+            sites.append(site)
             continue
-        served += 1
         _check_case(attention, case, inputs)
-    assert served, f"{attention} refused every case, so nothing was checked. " + " ".join(refusals)
+    if len(sites) == len(cases):
+        excuse(attention, sites, refusals)
 
 
 def _check_case(attention: AbstractAttention, case: AttentionCase, inputs: Inputs) -> None:

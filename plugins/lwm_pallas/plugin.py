@@ -13,3 +13,9 @@ def lwm_components():
         "FlashAttention for TPUs (Mosaic), forward and backward, a ring's softmax carried; a CPU interprets it.",
         {"block_q": 16, "block_k": 16},
     )
+    yield Component(
+        "kernel",
+        "pallas-gpu",
+        "lwm_pallas.gpu.kernel:HopperKernel",
+        "FlashAttention for NVIDIA Hopper (Mosaic GPU), forward and backward, a ring's softmax carried.",
+    )

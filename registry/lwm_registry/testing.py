@@ -50,6 +50,9 @@ def check_round_trip(record: Record, catalog: Catalog | None = None) -> None:
 
 
 def check_component(record: Record, catalog: Catalog | None = None) -> None:
-    """The part that the example builds passes the kit of its kind."""
+    """The part that the example builds passes the kit of its kind.
+
+    Raises `lwm_core.testing.unchecked.Unchecked` where the part needs another machine.
+    """
     chosen = catalog or installed()
     kit(record.kind, chosen)(chosen.build(record.kind, chosen.example(record)))

@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from lwm_core.testing.unchecked import Unchecked
 from lwm_registry.records import Record
 from lwm_registry.testing import check_component, check_record, check_round_trip, records_of
 
@@ -32,4 +33,7 @@ def test_its_example_builds_and_turns_back_into_data(record: Record) -> None:
 
 @_each(_WORKING)
 def test_it_passes_the_kit_of_its_kind(record: Record) -> None:
-    check_component(record)
+    try:
+        check_component(record)
+    except Unchecked as reason:
+        pytest.skip(str(reason))

@@ -15,6 +15,7 @@ from lwm_core.attention import (
 from lwm_core.layout import AbstractLayout, Contiguous
 from lwm_core.testing.attention import AttentionCase, check_attention
 from lwm_core.testing.kernel import check_kernel
+from lwm_core.testing.unchecked import Unchecked
 
 
 class Faulty(AbstractBlockKernel):
@@ -24,6 +25,8 @@ class Faulty(AbstractBlockKernel):
     inner: AbstractBlockKernel = eqx.field(default_factory=lambda: BlockwiseKernel(16, 16))
 
     def supports(self, site):
+        if self.fault == "needs a GPU":
+            return Support(site.platform == "gpu", "it needs a GPU.")
         return Support(self.fault != "refuses", "never.")
 
     def forward(self, q, k, v, q_at, kv_at, rule):
@@ -67,3 +70,10 @@ class Forgetful(AbstractAttention):
 def test_an_attention_that_crosses_documents_fails():
     with pytest.raises(AssertionError, match="out: off by"):
         check_attention(Forgetful(), (AttentionCase("packed", Visibility()),))
+
+
+def test_what_only_another_machine_serves_is_not_passed():
+    """Refusing everything here is neither a pass nor a fault, when it has a reason and there is a machine for it."""
+
+    with pytest.raises(Unchecked, match="serves gpu and refused every case here.*needs a GPU"):
+        check_kernel(Faulty("needs a GPU"))

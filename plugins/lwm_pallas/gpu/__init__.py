@@ -1,0 +1,1 @@
+"""The block kernel for NVIDIA Hopper, in Pallas' Mosaic GPU dialect."""
