@@ -59,6 +59,11 @@ class Chat:
                 raise ValueError(f"chat.{role} = {getattr(self, role)!r}: it takes the field {{content}} alone.")
         self._templates["assistant"].check("chat.assistant")
 
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The markers of the tokenizer that its templates name."""
+        return tuple(name for template in self._templates.values() for name in template.markers)
+
     def spans(self, messages: Sequence[Message], marker: Marker = no_marker) -> tuple[Span, ...]:
         """The conversation, with the spaces before its first word taken off."""
         return tuple(self._joined(messages, marker).spans)

@@ -50,7 +50,7 @@ def expanded(paths: Sequence[Path | str]) -> tuple[str, ...]:
 def _expanded(path: Path | str) -> list[str]:
     name = str(path)
     if is_url(name):
-        return [name] if not any(c in name for c in "*?[") else _listed_remotely(name)
+        return _listed_remotely(name)
     if Path(name).is_file():
         return [name]
     if Path(name).is_dir():
@@ -63,6 +63,10 @@ def _expanded(path: Path | str) -> list[str]:
 
 def _listed_remotely(url: str) -> list[str]:
     system, path = filesystem(url)
+    if not any(c in path for c in "*?["):
+        if not system.isfile(path):
+            raise FileNotFoundError(f"No file {url!r}: check the name in `paths`.")
+        return [url]
     found = sorted(str(system.unstrip_protocol(name)) for name in system.glob(path))
     if not found:
         raise FileNotFoundError(f"No file matches {url!r}: check the pattern in `paths`.")
@@ -79,6 +83,10 @@ def filesystem(url: str) -> tuple[Any, str]:
         return url_to_fs(url)
     except ImportError as error:  # a protocol of another package, such as s3
         raise ImportError(f"{url}: {error}; for s3, pip install 'lwm-jax[s3]'.") from error
+    except ValueError as error:
+        raise ValueError(
+            f"{url}: {error}: write file://, s3://, gs://, https:// or another that fsspec knows."
+        ) from error
 
 
 class _Descriptor:
@@ -108,10 +116,7 @@ class ByteFile:
         if not is_url(self.name):
             return os.stat(self.name).st_size
         system, path = filesystem(self.name)
-        try:
-            return int(system.size(path))
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"No file {self.name!r}: check the name in `paths`.") from error
+        return int(system.size(path))
 
     @property
     def stamp(self) -> str:

@@ -4,6 +4,7 @@ Owns the bounds and the order in which they are checked: bytes, then characters,
 the wrong size is never tokenised. Which documents those are is found once, on first use.
 """
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -97,7 +98,9 @@ class Filtered:
     @cached_property
     def _kept(self) -> Kept:
         stamp = self.stamp if self.cache is not None else None
-        return kept_of(len(self.source), self._faults, (), stamp, self.cache, f"filtered {self._spelled()}")
+        return kept_of(
+            len(self.source), self._faults, (), stamp, self.cache, f"filtered {self._spelled()}", logging.INFO
+        )
 
     def _faults(self, block: range) -> list[BadRecord | None]:
         """For each document, the bound that it is outside of."""

@@ -33,7 +33,7 @@ def record_of(raw: bytes) -> Any:
     """What a line says; raises `BadRecord` without a place. A byte-order mark at its start is passed over."""
     raw = raw.removeprefix(UTF8_BOM)
     if b"\0" in raw:
-        raise _nul(raw)
+        raise nul_bytes(raw)
     words = decoded(raw)
     try:
         record = _DECODER.decode(words)
@@ -62,7 +62,8 @@ def decoded(raw: bytes) -> str:
         raise BadRecord("", what, fix) from error
 
 
-def _nul(raw: bytes) -> BadRecord:
+def nul_bytes(raw: bytes) -> BadRecord:
+    """What bytes with NUL among them are: UTF-16, or no text."""
     count = raw.count(b"\0")
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff") or count * 3 > len(raw) > count + 1 > 2:
         return BadRecord("", f"not UTF-8 ({count} NUL bytes: UTF-16?)", "convert it with `iconv -f utf-16 -t utf-8`")

@@ -5,6 +5,7 @@ Owns that selection, its report, and its file in a cache folder. What is checked
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,8 @@ class Kept:
 
     def __getitem__(self, index: int) -> int:
         count = len(self)
+        if not count:
+            raise IndexError(f"Document {index} of a source that has none left: see its `left_out`.")
         if not -count <= index < count:
             raise IndexError(f"Document {index} of {count}: they count from 0 to {count - 1}.")
         at = int(index) % count
@@ -46,11 +49,13 @@ def kept_of(
     stamp: Any,
     cache: Path | None,
     what: str,
+    level: int = logging.WARNING,
 ) -> Kept:
     """The records in which `faults_of` a block of them finds none.
 
     - `whole`: faults of files as a whole, reported first; - `stamp`: JSON that changes when the answer may;
-    - `cache`: a folder in which the answer is kept, or None; - `what`: names the source in the log.
+    - `cache`: a folder in which the answer is kept, or None; - `what`, `level`: how the source is
+      called in the log, and how loudly.
     """
     key = hashlib.sha256(json.dumps([FORMAT, total, stamp], sort_keys=True).encode()).hexdigest()[:32]
     place = None if cache is None else Path(cache) / "kept" / f"{key}.npz"
@@ -58,12 +63,12 @@ def kept_of(
         with np.load(place, allow_pickle=False) as data:
             facts = json.loads(str(data["report"]))
             report = LeftOut(**{**facts, "first": tuple(facts["first"])})
-            return Kept(total, data["chosen"], logged(report, what))
+            return Kept(total, data["chosen"], logged(report, what, level))
     tally = Tally()
     for fault in whole:
         tally.add(fault)
     chosen = np.fromiter(_passing(total, faults_of, tally), np.int64)
-    kept = Kept(total, chosen, logged(tally.report(total), what))
+    kept = Kept(total, chosen, logged(tally.report(total), what, level))
     if place is not None:
         _write(place, kept)
     return kept

@@ -99,8 +99,8 @@ class Tally:
         return LeftOut(self.kinds.total(), of, tuple(map(str, self.first)), kinds)
 
 
-def logged(report: LeftOut, what: str) -> LeftOut:
+def logged(report: LeftOut, what: str, level: int = logging.WARNING) -> LeftOut:
     """The report, said once in the log (logger "lwm.data") when it is not of nothing."""
     if report.count:
-        logging.getLogger("lwm.data").warning("%s: %s", what, report)
+        logging.getLogger("lwm.data").log(level, "%s: %s", what, report)
     return report

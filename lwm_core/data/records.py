@@ -68,6 +68,8 @@ class Records:
             raise ValueError(f"codebook={self.codebook}: give the number of codes, such as 8192, or leave it out.")
         if self.template:
             self._template.check("template")
+        for name in (*self._template.markers, *self.chat.markers):
+            self._marker(name)
 
     @property
     def stamp(self) -> Any:

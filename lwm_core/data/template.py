@@ -56,6 +56,11 @@ class Template:
         """The fields that must be there."""
         return tuple(dict.fromkeys(p.value for p in self.pieces if p.kind == "field" and not p.optional))
 
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """The markers of the tokenizer that it names."""
+        return tuple(dict.fromkeys(piece.value for piece in self.pieces if piece.kind == "marker"))
+
     def check(self, option: str) -> None:
         """Raises when no field is named, or nothing carries loss."""
         if not self.fields:

@@ -16,7 +16,7 @@ import numpy as np
 
 from lwm_core.data.base import Document
 from lwm_core.data.files import ByteFile, expanded, is_url, randomly
-from lwm_core.data.json_lines import UTF8_BOM, decoded, lines, too_long
+from lwm_core.data.json_lines import UTF8_BOM, decoded, lines, nul_bytes, too_long
 from lwm_core.data.kept import Kept, fault_of, kept_of
 from lwm_core.data.problems import BadRecord, LeftOut, OnError, check_on_error, place_of
 from lwm_core.data.records import Records
@@ -160,6 +160,8 @@ class TextFiles:
 def _text(raw: bytes, line: int, at_start: bool) -> str:
     """The text of bytes; line ends become `\\n`, a byte-order mark at the start of the file goes."""
     raw = raw.removeprefix(UTF8_BOM) if at_start else raw
+    if b"\0" in raw:
+        raise nul_bytes(raw)
     try:
         return decoded(raw).replace("\r\n", "\n")
     except BadRecord as fault:
@@ -175,7 +177,7 @@ def _scanned(raw: bytes | int, path: str, line: int, longest: int) -> Scanned:
         if isinstance(raw, int):
             raise too_long(raw, longest)
         if b"\0" in raw:
-            raise BadRecord("", f"NUL bytes ({raw.count(0)})", "this looks like no text file: take it out")
+            raise nul_bytes(raw)
         return Scanned(None, "text", Document.of_text(decoded(raw.removeprefix(UTF8_BOM)), place_of(path, line)))
     except BadRecord as fault:
         return Scanned(fault.at(path, line))

@@ -1,18 +1,21 @@
 """Conformance kit for sources: `check_source(source)`. Owns no test runner and needs none."""
 
+import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lwm_core.data import DataSource, Document, Span
+from lwm_core.data.order import Windowed
+from lwm_core.data.problems import LeavesOut
 
 
 def check_source(source: DataSource, *, at_most: int = 32) -> None:
     """Raises `AssertionError` unless the source keeps its contract, over up to `at_most` documents.
 
     It has documents of the right form, gives the same one for the same index again, from several threads and
-    after pickling.
+    after pickling; what it says of windows, of what it leaves out and of its data fits.
     """
     assert isinstance(source, DataSource), f"{type(source).__name__} lacks __len__ or __getitem__."
     count = len(source)
@@ -26,6 +29,21 @@ def check_source(source: DataSource, *, at_most: int = 32) -> None:
     copy = pickle.loads(pickle.dumps(source))
     assert len(copy) == count, "A pickled copy has another length."
     _check_same([copy[i] for i in indices], documents, "after pickling")
+    _check_more(source, count)
+
+
+def _check_more(source: DataSource, count: int) -> None:
+    """The faces that a source may have besides."""
+    if isinstance(source, Windowed) and source.windows is not None:
+        bounds = np.asarray(source.windows)
+        whole = bounds.ndim == 1 and len(bounds) > 1 and (bounds[0], bounds[-1]) == (0, count)
+        assert whole and (np.diff(bounds) >= 0).all(), f"Windows {bounds} do not go from 0 to {count} without falling."
+        assert source.together >= 1, f"It holds {source.together} windows at once."
+    if isinstance(source, LeavesOut):
+        report = source.left_out
+        assert 0 <= report.count and len(report.first) <= report.count, f"It leaves out {report}."
+    if hasattr(source, "stamp"):
+        json.dumps(getattr(source, "stamp"))  # noqa: B009  (an optional face; JSON, or this raises)
 
 
 def _check_document(document: Document, index: int) -> None:

@@ -148,10 +148,11 @@ def test_empty_files_are_fatal_or_left_out_as_asked(tmp_path):
 
 def test_text_in_mixed_encodings_is_left_out_by_document(tmp_path):
     path = tmp_path / "mixed.txt"
-    path.write_bytes(b"one\n\ncaf\xe9\n\nthree")
+    path.write_bytes(b"one\n\ncaf\xe9\n\nthree\n\nfour\0\0")
     source = TextFiles((path,), "paragraphs", on_error="skip")
     check_source(source)
-    assert texts_of(source) == ["one", "three"] and source.left_out.count == 1
+    assert texts_of(source) == ["one", "three"]
+    assert source.left_out.kinds == {"not UTF-8": 1, "NUL bytes": 1}
     assert "mixed.txt:3: not UTF-8" in source.left_out.first[0]
 
 

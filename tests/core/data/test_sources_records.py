@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lwm_core.data import BadRecord, Field, Records
+from lwm_core.data import BadRecord, Chat, Field, Records
 from lwm_core.data.json_lines import record_of
 from lwm_core.data.template import Template
 from lwm_core.text import ByteTokenizer
@@ -196,3 +196,7 @@ def test_options_that_exclude_each_other():
         Records(fields=("a",), template="[{a}]")
     with pytest.raises(ValueError, match="give the number of codes"):
         Records(codebook=0)
+    with pytest.raises(ValueError, match="{@eos} is a marker, and this source has no tokenizer"):
+        Records(template="[{a}{@eos}]")
+    with pytest.raises(ValueError, match="{@eso}: the tokenizer has no such marker; it has bos, eos"):
+        Records(chat=Chat(user="{content}{@eso}"), tokenizer=ByteTokenizer())
