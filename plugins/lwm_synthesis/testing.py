@@ -1,4 +1,7 @@
-"""Conformance kits of the kinds that this plugin adds: `check_question_writer(part)` and `check_task(part)`."""
+"""Conformance kits of the kinds that this plugin adds: `check_question_writer(part)` and `check_task(part)`.
+
+Owns what a good part does, on a small story, and no test runner: `lwm_registry.conformance` calls these by name.
+"""
 
 import numpy as np
 
