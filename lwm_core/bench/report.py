@@ -20,10 +20,10 @@ COLUMNS = ("case", "pass", "backend", "ms", "GFLOP/s", "temp MB", "wire MB", "wo
 _PACKAGES = ("lwm-jax", "jax", "jaxlib", "numpy")
 
 
-def facts(command: str, backends: Iterable[str]) -> dict[str, Any]:
-    """Where and when a run was made, with which versions, and what must be known about its peers."""
+def facts(command: str, backends: Iterable[str], more: Iterable[str] = ()) -> dict[str, Any]:
+    """Where and when a run was made, with which versions (`more` packages too), and what to know about its peers."""
     peers = [PEERS[name] for name in backends if name in PEERS]
-    packages = (*_PACKAGES, *sorted({peer.package for peer in peers} - {"jax"}))
+    packages = (*_PACKAGES, *sorted({*more, *(peer.package for peer in peers)} - {*_PACKAGES}))
     return {
         "command": command,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

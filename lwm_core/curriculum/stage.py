@@ -6,9 +6,9 @@ Owns `Stage`, what a valid one is, and the `Curriculum` protocol. It trains noth
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
-from lwm_core.data.mixture import check_shares
+from lwm_core.data.mixture import MIXTURE_BY, check_shares
 
 
 SCHEDULES = ("constant", "cosine")
@@ -22,7 +22,8 @@ class Stage:
     - `sequence_length`: tokens in a row; `rows`: rows in a step, so a step is `sequence_length * rows` tokens;
     - `rope_theta`: base of the rotary angles during this stage;
     - `steps`, `learning_rate`, `min_learning_rate`, `warmup_steps`, `schedule` ("constant" | "cosine");
-    - `mixture`: source name → share of the samples drawn; shares sum to 1;
+    - `mixture`: source name → share; shares sum to 1;
+    - `mixture_by`: what shares are shares of: the stage's "tokens", or its "documents", whatever their lengths;
     - `modalities`: what the vocabulary must hold when the stage starts; the model grows to it;
     - `mesh`: (dp, fsdp, tp, sp), -1 for "whatever devices are left"; None runs on one device, a mesh smaller
       than the machine on the first devices.
@@ -38,6 +39,7 @@ class Stage:
     warmup_steps: int = 0
     schedule: str = "constant"
     mixture: Mapping[str, float] = field(default_factory=dict)
+    mixture_by: Literal["tokens", "documents"] = "tokens"
     modalities: tuple[str, ...] = ("text",)
     mesh: tuple[int, int, int, int] | None = None
 
@@ -46,6 +48,8 @@ class Stage:
         self._check_schedule()
         if self.mixture:
             check_shares(self.mixture, f"Stage {self.name!r}")
+        if self.mixture_by not in MIXTURE_BY:
+            raise ValueError(f"Stage {self.name!r}: mixture_by={self.mixture_by!r}: give {' or '.join(MIXTURE_BY)}.")
         if self.mesh is not None and (len(self.mesh) != 4 or any(n < 1 and n != -1 for n in self.mesh)):
             raise ValueError(f"Stage {self.name!r}: mesh={self.mesh}: give four sizes (dp, fsdp, tp, sp), or -1.")
 

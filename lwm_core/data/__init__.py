@@ -1,5 +1,6 @@
 """Documents, samples, rows: the host side of data, without JAX."""
 
+from lwm_core.data.apart import ApartPacker as ApartPacker
 from lwm_core.data.base import DataSource as DataSource
 from lwm_core.data.base import Document as Document
 from lwm_core.data.base import Packer as Packer

@@ -43,12 +43,14 @@ class Document:
 class Sample:
     """A rendered document: ids of the model, and how much each token counts *as a target*.
 
-    `tokens` int32 [n], `loss` float32 [n]; the first token is never a target of this sample's own.
+    `tokens` int32 [n], `loss` float32 [n]; the first token is never a target of this sample's own. `name` is the
+    document's, for messages; `source` is where a stream drew it from.
     """
 
     tokens: np.ndarray
     loss: np.ndarray
     name: str = ""
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.tokens)

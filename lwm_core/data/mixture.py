@@ -1,88 +1,72 @@
-"""Which source the k-th draw comes from: shares met exactly, in a fixed order that anybody can compute.
+"""Which source comes next: the one furthest behind its share of what was served, in exact integers.
 
-Owns the rule by number of documents. It draws nothing itself; `lwm_core.load` asks it.
+Owns the rule and the check of shares. What is counted, tokens or documents, its callers say; it draws nothing.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 
-import numpy as np
 
-
-FINEST = 10_000  # shares are fractions with denominators up to this
-LONGEST = 100_000  # and their common denominator, the length of the pattern, up to this
+MIXTURE_BY = ("tokens", "documents")  # what shares can be shares of
+FINEST = 1_000_000  # shares are fractions with denominators up to this
 
 
 def check_shares(shares: Mapping[str, float], of: str) -> None:
     """Raises `ValueError` unless the shares are positive and sum to 1."""
+    if not shares:
+        raise ValueError(f"{of}: a mixture of nothing: name at least one source, such as {{ book = 1.0 }}.")
+    for name, share in shares.items():
+        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+            raise ValueError(f"{of}: the share of {name!r} is {share!r}: give a number above 0, up to 1.")
     total = math.fsum(shares.values())
-    if not shares or abs(total - 1.0) > 1e-6 or min(shares.values()) <= 0:
-        given = ", ".join(f"{name} = {share}" for name, share in shares.items()) or "nothing"
-        raise ValueError(f"{of}: the shares {given} sum to {total:g}: give each source a share above 0, 1 in all.")
+    if abs(total - 1.0) > 1e-6:
+        given = ", ".join(f"{name} = {share}" for name, share in shares.items())
+        raise ValueError(
+            f"{of}: the shares {given} sum to {total:g}, not 1: give each source its part of the whole, such as "
+            f"{', '.join(f'{name} = {share / total:.4g}' for name, share in shares.items())}."
+        )
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """`mixture[k]` is (name, place): draw k is the place-th draw from that source.
+    """Sources by name with their weights, whole numbers.
 
-    After any k draws a source has given less than one draw more than its share of k, and after every
-    `len(pattern)` draws exactly its share.
+    Who always serves the source that `furthest_behind` names keeps every source within one serving of its share,
+    at every moment, however large servings are.
     """
 
-    shares: Mapping[str, float]
+    weights: Mapping[str, int]
 
-    def __post_init__(self):
-        check_shares(self.shares, "Mixture")
-        if self._period > LONGEST:
-            raise ValueError(
-                f"Mixture {dict(self.shares)}: the shares have no common denominator up to {LONGEST}; write "
-                "them with up to 4 decimals."
-            )
+    @staticmethod
+    def of(shares: Mapping[str, float], what: str = "Mixture") -> "Mixture":
+        """The mixture of these shares, which sum to 1; `what` begins the message where they do not."""
+        check_shares(shares, what)
+        parts = [Fraction(share).limit_denominator(FINEST) for share in shares.values()]
+        scale = math.lcm(*(part.denominator for part in parts))
+        return Mixture({name: int(part * scale) for name, part in zip(shares, parts, strict=True)})
 
-    @cached_property
-    def _parts(self) -> list[Fraction]:
-        parts = [Fraction(share).limit_denominator(FINEST) for share in self.shares.values()]
-        return [part / sum(parts) for part in parts]
+    def among(self, names: Iterable[str]) -> "Mixture":
+        """The same weights, of these sources only."""
+        return Mixture({name: self.weights[name] for name in names})
 
-    @cached_property
-    def _period(self) -> int:
-        return math.lcm(*(part.denominator for part in self._parts))
+    def furthest_behind(self, served: Sequence[int]) -> int:
+        """The index of the source to serve next, when the sources in order were served so much; ties go to the first.
 
-    @cached_property
-    def _weights(self) -> list[int]:
-        """How often the pattern draws from each source."""
-        return [int(part * self._period) for part in self._parts]
-
-    @cached_property
-    def pattern(self) -> np.ndarray:
-        """int32 [period]: the source of each draw, always the one furthest behind its share."""
-        weights = np.asarray(self._weights)
-        behind, order = np.zeros_like(weights), np.empty(self._period, np.int32)
-        for k in range(self._period):
-            behind += weights
-            order[k] = behind.argmax()
-            behind[order[k]] -= self._period
-        return order
+        One unit more than was served is divided, so that the first serving goes to the largest share.
+        """
+        if len(served) == 1:
+            return 0
+        total = sum(served) + 1
+        behind = [weight * total - self._sum * had for weight, had in zip(self._list, served, strict=True)]
+        return behind.index(max(behind))
 
     @cached_property
-    def _places(self) -> np.ndarray:
-        """int64 [period]: how often the pattern has drawn from the same source before."""
-        places = np.empty(self._period, np.int64)
-        for source in range(len(self.shares)):
-            mine = self.pattern == source
-            places[mine] = np.arange(mine.sum())
-        return places
+    def _list(self) -> list[int]:
+        return list(self.weights.values())
 
-    def __getitem__(self, draw: int) -> tuple[str, int]:
-        """(source name, how many draws came from it before)."""
-        source, place = self.locate(draw)
-        return tuple(self.shares)[source], place
-
-    def locate(self, draw: int) -> tuple[int, int]:
-        """As `[draw]`, with the source's index."""
-        period, k = divmod(draw, self._period)
-        source = int(self.pattern[k])
-        return source, period * self._weights[source] + int(self._places[k])
+    @cached_property
+    def _sum(self) -> int:
+        return sum(self._list)

@@ -3,14 +3,25 @@
 Owns the step between a source and a packer. It knows no file and no row length.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from itertools import pairwise
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from lwm_core.data.base import Document, Sample, Span
-from lwm_core.text import TextTokenizer
+from lwm_core.text import TextTokenizer, encode_many
 from lwm_core.vocab import Vocabulary
+
+
+@runtime_checkable
+class RendersMany(Protocol):
+    """The second face of a render function that is faster over many documents at once."""
+
+    def many(self, documents: Sequence[Document], source: str = "") -> list[Sample | None]:
+        """For each document its sample, marked with its source, or None for one that is left out."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -39,36 +50,74 @@ class Renderer:
 
     def __call__(self, document: Document) -> Sample | None:
         """The sample; None for an empty document under `empty="skip"`."""
-        spans = [(self._ids(span, document), span.loss) for span in document.spans]
-        if not sum(len(ids) for ids, _ in spans):
-            if self.empty == "skip":
-                return None
-            raise ValueError(
-                f"Document {document.name or '(unnamed)'} is empty: take it out of its source, or give it text. "
-                "A program may also use Renderer(empty='skip')."
-            )
-        if self.begin:
-            spans.insert(0, (self._marker(self.begin), 0.0))
-        if self.end:
-            spans.append((self._marker(self.end), spans[-1][1]))
-        tokens = np.concatenate([ids for ids, _ in spans])
-        loss = np.repeat(np.asarray([weight for _, weight in spans], np.float32), [len(ids) for ids, _ in spans])
-        loss[0] = 0.0
-        return Sample(tokens, loss, document.name)
+        return self.many([document])[0]
 
-    def _marker(self, name: str) -> np.ndarray:
-        return np.asarray([self.vocabulary.marker(name)], np.int32)
+    def many(self, documents: Sequence[Document], source: str = "") -> list[Sample | None]:
+        """A sample for each document; their texts are encoded together, and their arrays are views of common ones."""
+        texts = self._texts(documents)
+        begin, end = self._marker(self.begin), self._marker(self.end)
+        pieces: list[np.ndarray] = []
+        losses: list[float] = []
+        edges = [0]  # of the documents, in pieces
+        for document in documents:
+            found = [next(texts) if isinstance(s.content, str) else self._ids(s, document) for s in document.spans]
+            if any(map(len, found)):
+                weights = [span.loss for span in document.spans]
+                pieces += [*begin, *found, *end]
+                losses += [0.0] * len(begin) + weights + [weights[-1]] * len(end)
+            elif self.empty == "error":
+                raise ValueError(
+                    f"Document {document.name or '(unnamed)'} is empty: take it out of its source, or give it text. "
+                    "A program may also use Renderer(empty='skip')."
+                )
+            edges.append(len(pieces))
+        return _samples(pieces, losses, edges, [document.name for document in documents], source)
+
+    def _marker(self, name: str | None) -> list[np.ndarray]:
+        return [] if name is None else [np.asarray([self.vocabulary.marker(name)], np.int32)]
+
+    def _texts(self, documents: Sequence[Document]) -> Iterator[np.ndarray]:
+        """The ids of the model for every span that is a string, in order."""
+        texts = []
+        for document in documents:
+            for span in document.spans:
+                if isinstance(span.content, str):
+                    if span.modality != "text":
+                        raise ValueError(
+                            f"Document {document.name}: a {span.modality} span holds a string; give its ids, or "
+                            "modality 'text'."
+                        )
+                    texts.append(span.content)
+        if not texts:
+            return iter(())
+        encoded = encode_many(self.tokenizer, texts)
+        try:
+            together = self.vocabulary.to_global("text", np.concatenate(encoded))
+        except ValueError as error:
+            for document in documents if len(documents) > 1 else ():
+                self._texts([document])
+            raise ValueError(f"Document {documents[0].name}: {error.args[0]}") from error
+        stops = np.cumsum([len(ids) for ids in encoded]).tolist()
+        return (together[start:stop] for start, stop in pairwise([0, *stops]))
 
     def _ids(self, span: Span, document: Document) -> np.ndarray:
-        content = span.content
-        if isinstance(content, str):
-            if span.modality != "text":
-                raise ValueError(
-                    f"Document {document.name}: a {span.modality} span holds a string; give its ids, or "
-                    "modality 'text'."
-                )
-            content = np.asarray(self.tokenizer.encode(content), np.int32)
         try:
-            return self.vocabulary.to_global(span.modality, content)
+            return self.vocabulary.to_global(span.modality, np.asarray(span.content))
         except (KeyError, ValueError) as error:
             raise ValueError(f"Document {document.name}: {error.args[0]}") from error
+
+
+def _samples(
+    pieces: list[np.ndarray], losses: list[float], edges: list[int], names: list[str], source: str
+) -> list[Sample | None]:
+    if not pieces:
+        return [None] * len(names)
+    sizes = np.asarray([len(piece) for piece in pieces])
+    tokens, loss = np.concatenate(pieces), np.repeat(np.asarray(losses, np.float32), sizes)
+    at = np.concatenate([[0], np.cumsum(sizes)])[edges].tolist()
+    bounds = [(a, b) if a < b else None for a, b in pairwise(at)]
+    loss[[bound[0] for bound in bounds if bound]] = 0.0
+    return [
+        Sample(tokens[bound[0] : bound[1]], loss[bound[0] : bound[1]], name, source) if bound else None
+        for bound, name in zip(bounds, names, strict=True)
+    ]

@@ -10,48 +10,68 @@ number of threads and worker processes changes the speed only. Grain reads, shuf
 Grain imports JAX, only this folder imports it.
 """
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, Literal
 
-import grain
-from absl import flags
+import numpy as np
 
-from lwm_core.data import DataSource, Document, Packer, Row, Sample
-from lwm_core.data.mixture import Mixture
-from lwm_core.load.draws import Draws
+from lwm_core.data import DataSource, Packer, Row, Sample
+from lwm_core.data.apart import Grouped
+from lwm_core.data.mixture import MIXTURE_BY, Mixture
+from lwm_core.load.blocks import Draws, Render
+from lwm_core.load.lane import Lane, Rules
 from lwm_core.load.prefetch import Ahead
+from lwm_core.load.reader import Reader, Reading
+
+
+ALL = "all"  # the one lane of a packer that keeps nothing apart
+BLOCK = range(256, 32768)  # tokens that are read at a time, by how many a step needs
 
 
 @dataclass(eq=False)
 class Stream:
     """Endless steps of `rows` rows.
 
-    - `sources`, `mixture`: name → documents, name → share of the documents drawn; shares sum to 1;
-    - `render`: document → sample, or None to leave it out (counted in the state under "skipped");
-    - `packer`: samples → rows;
+    - `sources`, `mixture`: name → documents, name → share; shares sum to 1;
+    - `render`: document → sample, or None to leave it out, which costs its source nothing (counted in the state
+      under "skipped"). `Renderer`, and whatever else has its `many`, is given a block of documents at a time;
+    - `packer`: samples → rows. One that keeps groups apart (`Grouped`) has a lane of rows for each group, and the
+      lane furthest behind its share gives the next row;
     - `rows`: rows of a step, for this process;
     - `seed`: of the shuffle; every source goes on into the next epoch in a new order. `shuffle=False` keeps
       the order of the source;
-    - `shard`: (index, count) of this process; together the processes see every document once an epoch;
-    - `threads`, `ahead`: threads that read and render, and how many samples and steps they work ahead;
-    - `workers`: processes that read and render instead (they need picklable sources and render).
+    - `shard`: (index, count) of this process; together the processes see every document once an epoch, and each
+      keeps the shares;
+    - `mixture_by`: what shares are shares of, "tokens" or "documents". By tokens they are met, however long documents
+      are, to within a turn and what the packer holds back, and to within a row by a packer that keeps every source
+      apart;
+    - `turn`: how many tokens a document that is longer gives at a time before the other sources of its lane have
+      their turn (by tokens, and where the packer cuts): whole rows, and at least one;
+    - `threads`, `ahead`: threads that read and render, and how many blocks they work ahead; `workers`: processes
+      that do so instead (they need picklable sources and render). Both are divided over the sources by share;
+    - `arrange`: the rows of a step in the order in which ranks should have them.
     """
 
     sources: Mapping[str, DataSource]
     mixture: Mapping[str, float]
-    render: Callable[[Document], Sample | None]
+    render: Render
     packer: Packer
     rows: int
     seed: int = 0
     shuffle: bool = True
     shard: tuple[int, int] = (0, 1)
+    mixture_by: Literal["tokens", "documents"] = "tokens"
+    turn: int = 0
     threads: int = 2
-    ahead: int = 16
+    ahead: int = 4
     workers: int = 0
+    arrange: Callable[[Sequence[Row]], Sequence[Row]] = list
     _live: tuple[Any, Ahead] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
+        self._mixture = Mixture.of(self.mixture)
         missing = sorted(set(self.mixture) - set(self.sources))
         if missing:
             raise ValueError(f"The mixture names {missing[0]!r}; the sources are {', '.join(self.sources)}.")
@@ -60,12 +80,14 @@ class Stream:
             raise ValueError(f"Source {empty[0]!r} holds no document: give it one, or leave it out.")
         if self.rows < 1 or not 0 <= self.shard[0] < self.shard[1]:
             raise ValueError(f"rows={self.rows}, shard={self.shard}: give rows >= 1 and 0 <= index < count.")
-        self._mixture = Mixture(dict(self.mixture))
+        if self.mixture_by not in MIXTURE_BY:
+            raise ValueError(f"mixture_by={self.mixture_by!r}: give {' or '.join(MIXTURE_BY)}.")
+        self._lanes  # noqa: B018  (a packer that cannot work says so now)
 
     def init(self) -> dict[str, Any]:
-        """The state before the first step, as JSON data."""
-        packer = self.packer.init()
-        return {"of": self._identity(), "drawn": 0, "emitted": 0, "skipped": {}, "packer": packer}
+        """The state before the first step, as JSON data: by lane, what `Rules.init` says, and tokens of its rows."""
+        lanes = {name: rules.init() for name, rules in self._lanes.items()}
+        return {"of": self._identity(), "lanes": lanes, "tokens": dict.fromkeys(lanes, 0)}
 
     def next(self, state: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
         """The step that follows `state`, and the state after it. Raises what a source or `render` raises."""
@@ -93,14 +115,36 @@ class Stream:
     def __exit__(self, *error) -> None:
         self.close()
 
+    @cached_property
+    def _lanes(self) -> dict[str, Rules]:
+        return {name: self._rules(name, members) for name, members in self._members().items()}
+
+    def _members(self) -> dict[str, list[str]]:
+        """The sources of each lane."""
+        lanes: dict[str, list[str]] = {}
+        for source in self.mixture:
+            lane = self.packer.group_of(source) if isinstance(self.packer, Grouped) else ALL
+            lanes.setdefault(lane, []).append(source)
+        return lanes
+
+    def _rules(self, lane: str, members: list[str]) -> Rules:
+        packer = self.packer.packer_of(lane) if isinstance(self.packer, Grouped) else self.packer
+        turn = None
+        if self.mixture_by == "tokens" and len(members) > 1 and _cuts(packer):
+            turn = max(1, self.turn // packer.length) * packer.length
+        return Rules(self._mixture.among(members), packer, self.mixture_by, turn)
+
     def _identity(self) -> dict[str, Any]:
         return {
+            "length": self.packer.length,
             "seed": self.seed,
             "shuffle": self.shuffle,
             "shard": list(self.shard),
             "mixture": dict(self.mixture),
+            "mixture_by": self.mixture_by,
+            "turns": {name: rules.turn for name, rules in self._lanes.items()},
+            "lanes": self._members(),
             "documents": {name: len(self.sources[name]) for name in self.mixture},
-            "length": self.packer.length,
         }
 
     def _check(self, state: dict[str, Any]) -> None:
@@ -113,50 +157,49 @@ class Stream:
                 )
 
     def _steps(self, state: dict[str, Any]) -> Generator[tuple[dict[str, Any], list[Row]]]:
-        packed, drawn, skipped = state["packer"], state["drawn"], state["skipped"]
-        emitted, step = state["emitted"], []
-        for name, sample in self._samples(drawn):
-            before, (packed, rows) = (
-                packed,
-                (packed, []) if sample is None else self.packer.push(packed, sample),
-            )
-            if sample is None:
-                skipped = {**skipped, name: skipped.get(name, 0) + 1}
-            for index in range(emitted, len(rows)):
-                step.append(rows[index])
-                if len(step) == self.rows:
-                    # Rows of this push that are still to come are made again: cheaper than keeping them.
-                    whole = index + 1 == len(rows)
-                    yield (
-                        {
-                            "of": state["of"],
-                            "drawn": drawn + whole,
-                            "emitted": 0 if whole else index + 1,
-                            "skipped": skipped,
-                            "packer": packed if whole else before,
-                        },
-                        step,
-                    )
-                    step = []
-            drawn, emitted = drawn + 1, 0
-
-    def _samples(self, drawn: int) -> Iterator[tuple[str, Sample | None]]:
-        sources = {name: self.sources[name] for name in self.mixture}
-        draws = Draws(sources, self._mixture, self.render, self.seed, self.shuffle, self.shard)
-        options = grain.ReadOptions(num_threads=self.threads, prefetch_buffer_size=self.ahead)
-        samples = grain.MapDataset.source(draws)[drawn:].to_iter_dataset(options)
-        if self.workers:
-            flags.FLAGS.mark_as_parsed()  # Grain reads its flags, which a program without absl never parses
-            processes = grain.MultiprocessingOptions(self.workers, per_worker_buffer_size=max(1, self.ahead))
-            samples = samples.mp_prefetch(processes, worker_init_fn=_stay_off_devices)
-        iterator = iter(samples)
+        kept, tokens = state["lanes"], dict(state["tokens"])
+        readers = {
+            name: self._reader(name, lane["sources"][name]["drawn"])
+            for lane in kept.values()
+            for name in lane["sources"]
+        }
+        lanes = {name: Lane(rules, readers, kept[name]) for name, rules in self._lanes.items()}
         try:
-            yield from iterator
+            while True:
+                step = [self._row(lanes, tokens) for _ in range(self.rows)]
+                after = {name: lane.state() for name, lane in lanes.items()}
+                yield {"of": state["of"], "lanes": after, "tokens": dict(tokens)}, list(self.arrange(step))
         finally:
-            iterator.close()
+            for reader in readers.values():
+                reader.close()
+
+    def _row(self, lanes: Mapping[str, Lane], tokens: dict[str, int]) -> Row:
+        """The next row of the lane that is furthest behind."""
+        served = tokens.values() if self.mixture_by == "tokens" else [lane.served for lane in lanes.values()]
+        name = list(lanes)[self._shares.furthest_behind(list(served))]
+        row = next(lanes[name])
+        tokens[name] += int(np.count_nonzero(row.segment))
+        return row
+
+    @cached_property
+    def _shares(self) -> Mixture:
+        """Of the lanes."""
+        weights = {name: sum(rules.mixture.weights.values()) for name, rules in self._lanes.items()}
+        return Mixture(weights)
+
+    def _reader(self, name: str, place: int) -> Reader:
+        part = self.mixture[name]
+        threads, workers = (max(1, round(part * count)) if count else 0 for count in (self.threads, self.workers))
+        tokens = min(max(self.rows * self.packer.length // 2, BLOCK.start), BLOCK.stop)
+        draws = Draws(name, self.sources[name], self.seed, self.shuffle, self.shard)
+        return Reader(draws, self.render, place, Reading(threads, self.ahead, workers, tokens))
 
 
-def _stay_off_devices(index: int, count: int) -> None:
-    import jax  # here, since only a worker process needs it
-
-    jax.config.update("jax_platforms", "cpu")
+def _cuts(packer: Packer) -> bool:
+    """Whether it cuts a sample longer than a row, asked of the packer itself: the contract has no field for it."""
+    size = packer.length + 1
+    try:
+        packer.push(packer.init(), Sample(np.ones(size, np.int32), np.ones(size, np.float32)))
+    except ValueError:
+        return False
+    return True

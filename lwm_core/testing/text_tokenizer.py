@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from lwm_core.text import TextTokenizer
+from lwm_core.text import TextTokenizer, encode_many
 
 
 TEXTS = (
@@ -39,6 +39,8 @@ def check_text_tokenizer(tokenizer: TextTokenizer, *, texts: tuple[str, ...] = T
     encoded = [tokenizer.encode(text) for text in texts]
     for text, ids in zip(texts, encoded, strict=True):
         _check_text(tokenizer, text, ids, exact)
+    for ids, many in zip(encoded, encode_many(tokenizer, texts), strict=True):
+        assert many.dtype == np.int32 and many.tolist() == ids, "encode_many gives other ids than encode."
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(tokenizer.encode, texts)) == encoded, "Four threads encode differently from one."
     copy = pickle.loads(pickle.dumps(tokenizer))

@@ -29,3 +29,19 @@ class TextTokenizer(Protocol):
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of these ids; markers give nothing."""
         ...
+
+
+@runtime_checkable
+class EncodesMany(Protocol):
+    """The second face of a tokenizer that is faster over many texts at once."""
+
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """For each text, what `encode` gives, as int32 [n]."""
+        ...
+
+
+def encode_many(tokenizer: TextTokenizer, texts: Sequence[str]) -> list[np.ndarray]:
+    """For each text its ids, int32 [n], by whichever way the tokenizer has."""
+    if isinstance(tokenizer, EncodesMany):
+        return tokenizer.encode_many(texts)
+    return [np.asarray(tokenizer.encode(text), np.int32) for text in texts]

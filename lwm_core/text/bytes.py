@@ -25,6 +25,9 @@ class ByteTokenizer:
         """The bytes of `text`; raises `UnicodeEncodeError` for a lone surrogate, which UTF-8 cannot hold."""
         return list(text.encode("utf-8"))
 
+    def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
+        return [np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int32) for text in texts]
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text; bytes that are not UTF-8, as when a character is cut, become U+FFFD."""
         return bytes(i for i in map(int, ids) if i < BOS).decode("utf-8", errors="replace")

@@ -25,6 +25,9 @@ from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
 
 
+TURNS = 500  # a long document gives up to a 500th of the stage at a time, so that shares are met within 1% of it
+
+
 @contextlib.contextmanager
 def stage_mesh(stage: Stage) -> Iterator[Mesh | None]:
     """The stage's mesh, ambient inside; None, and no mesh, where the stage keeps to one device."""
@@ -50,6 +53,8 @@ def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Str
         packer=pipeline.packer_for(stage),
         rows=stage.rows,
         seed=int(np.random.SeedSequence([pipeline.seed, index]).generate_state(1)[0]),
+        mixture_by=stage.mixture_by,
+        turn=stage.total_tokens // TURNS,
     )
 
 

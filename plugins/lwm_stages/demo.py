@@ -7,6 +7,7 @@ vision joins with 16% pure text kept in (section on vision-language training). T
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from lwm_core.curriculum import Stage, check_stages
 
@@ -16,7 +17,7 @@ class DemoCurriculum:
     """Text stages, then vision-language stages; the k-th number of each option belongs to the k-th stage.
 
     - `text_*`, `vision_*`: sequence length, theta, rows in a step, steps, highest learning rate, and mixture
-      (source name → share of the documents);
+      (source name → share); `mixture_by`: what shares are shares of;
     - `mesh`: (dp, fsdp, tp, sp) of every stage; None keeps to one device;
     - `warmup`: share of a stage's steps over which the learning rate rises;
     - `text_schedule`, `vision_schedule`: "constant", or "cosine" down to `floor` times the highest.
@@ -34,6 +35,7 @@ class DemoCurriculum:
     vision_learning_rates: tuple[float, ...] = (1e-3, 1e-3)
     text_mixtures: tuple[Mapping[str, float], ...] = ({"book": 1.0},) * 3
     vision_mixtures: tuple[Mapping[str, float], ...] = ({"book": 0.16, "image": 0.84}, {"book": 0.16, "clip": 0.84})
+    mixture_by: Literal["tokens", "documents"] = "tokens"
     mesh: tuple[int, int, int, int] | None = None
     text_schedule: str = "constant"
     vision_schedule: str = "cosine"
@@ -69,6 +71,7 @@ class DemoCurriculum:
             warmup_steps=round(self.warmup * steps),
             schedule=schedule,
             mixture=mixture,
+            mixture_by=self.mixture_by,
             mesh=self.mesh,
             modalities=("text",) if modality == "text" else ("text", "vision"),
         )

@@ -171,6 +171,13 @@ def lwm_components() -> Iterable[Component]:
     )
     yield Component(
         "packer",
+        "apart",
+        "lwm_core.data.apart:ApartPacker",
+        "Keeps sources, or groups of them, in rows of their own, each filled by another packer.",
+        {"length": 64, "inner": {"use": "best-fit", "length": 64, "buffer": 4}, "groups": {"chat": ["a", "b"]}},
+    )
+    yield Component(
+        "packer",
         "quota",
         "lwm_core.data.quota:QuotaPacker",
         "Keeps a share of long documents: others wait, and another packer fills the rows.",

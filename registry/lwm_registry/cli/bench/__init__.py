@@ -7,9 +7,11 @@ import typer
 
 from lwm_registry.cli.bench.attention import attention
 from lwm_registry.cli.bench.packing import packing
+from lwm_registry.cli.bench.stream import stream
+from lwm_registry.cli.bench.text import text
 
 
-SUBJECTS = (attention, packing)
+SUBJECTS = (attention, packing, text, stream)
 
 app = typer.Typer(
     name="bench",
