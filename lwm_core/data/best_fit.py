@@ -21,12 +21,12 @@ _STRIDE = (5**0.5 - 1) / 2  # golden ratio: its multiples are spread evenly over
 
 @dataclass(frozen=True)
 class BestFitPacker:
-    """Packs a buffer at a time; the newer half of its rows, and those with much room, stay for another try.
+    """Packs a buffer at a time; what shares a row with much room stays for another try.
 
     - `length`: tokens in a row;
     - `buffer`: rows' worth of tokens that are held while looking for a fit. More gives fuller rows, a longer wait and
-      a larger checkpoint (6 bytes a token). On real documents, 64 need up to 0.5% more rows than there is text, 8 up to
-      5%; for rows of a million tokens, 8 are 400 MB;
+      a larger checkpoint (6 bytes a token; 400 MB for 64 rows of a million). On real documents, 64 need up to 0.5% more
+      rows than there is text, 8 up to 5%;
     - `cut`: "long" cuts a sample longer than a row, "error" refuses it, "skip" leaves it out and counts it in the
       state;
     - `weighting`: "token", "example" or "sqrt", see `lwm_core.data.weighting`.
@@ -77,14 +77,11 @@ class BestFitPacker:
     def _plan(self, pieces: list[Piece]) -> tuple[list[list[Piece]], Blocks]:
         """(the pieces of the rows that leave next, what waits for the plan after)."""
         fit, fills, turns = self._fit(pieces)
-        ready = np.flatnonzero(fills >= min(FULL * self.length, np.partition(fills, len(fills) // 2)[len(fills) // 2]))
-        leaving = ready[turns[ready].argsort()][: max(1, len(fills) // 2)]
-        if 0 not in leaving:  # it holds the oldest piece; what it continues leaves before it
-            alone = np.diff(fit.stops, prepend=0) == 1
-            due = np.flatnonzero(alone & (fills == self.length) & (turns < turns[0]))
-            leaving = np.unique(np.concatenate([leaving, due, [0]]))
-            leaving = leaving[turns[leaving].argsort()]
-        rows = [fit.row(row) for row in leaving.tolist()]
+        half = len(fills) // 2
+        ready = fills >= min(FULL * self.length, np.partition(fills, half)[half])
+        ready[0] = True  # it holds the oldest piece
+        leaving = np.flatnonzero(ready)
+        rows = [fit.row(row) for row in leaving[turns[leaving].argsort()].tolist()]
         gone = {piece for row in rows for piece in row}
         rest = [piece for index, piece in enumerate(pieces) if index not in gone]
         return [[pieces[index] for index in row] for row in rows], blocks_of(rest)

@@ -2,8 +2,7 @@
 
 Owns the rule only; rows apply it where segments are whole. Every objective divides by the sum of the weights,
 so with n loss tokens in a segment: "token" is the mean over tokens, "example" the mean over segments of each
-segment's mean (as if unpacked and padded: LWM, masked sequence packing), "sqrt" weighs a segment by √n. The pieces of a
-sample that is cut are segments of their own, as they are rows of their own when unpacked.
+segment's mean (as if unpacked and padded: LWM, masked sequence packing), "sqrt" weighs a segment by √n.
 
 A document that is cut over rows is a segment in each, and each piece counts as one: so it does where every piece has
 a padded row of its own, and no row has to know of another. Who weighs by example and cuts short documents
