@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from lwm_core.attention.coords import TokenCoords
 from lwm_core.curriculum import Stage
+from lwm_core.data.balance import Balanced
 from lwm_core.load import Stream
 from lwm_core.mesh import MeshSpec
 from lwm_core.model.base import AbstractSequenceModel
@@ -40,7 +41,10 @@ def stage_mesh(stage: Stage) -> Iterator[Mesh | None]:
 
 
 def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Stream:
-    """The rows of stage `index`; raises `ValueError` for a source that is missing or holds no document."""
+    """The rows of stage `index`, each step's arranged so that its ranks have as much to compute.
+
+    Raises `ValueError` for a source that is missing or holds no document.
+    """
     stage = pipeline.stages[index]
     missing = sorted(set(stage.mixture) - set(pipeline.sources))
     if missing:
@@ -55,7 +59,16 @@ def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Str
         seed=int(np.random.SeedSequence([pipeline.seed, index]).generate_state(1)[0]),
         mixture_by=stage.mixture_by,
         turn=stage.total_tokens // TURNS,
+        arrange=Balanced(_ranks(stage)),
     )
+
+
+def _ranks(stage: Stage) -> int:
+    """How many ranks share the rows of a step."""
+    if stage.mesh is None:
+        return 1
+    shape = MeshSpec(*stage.mesh).make_within(jax.devices()).shape
+    return shape["dp"] * shape["fsdp"]
 
 
 def check_stages(

@@ -7,11 +7,13 @@ import pytest
 from lwm_core.attention import LocalAttention, UnsupportedSite
 from lwm_core.curriculum import Stage, StagedCurriculum
 from lwm_core.data import BestFitPacker, Documents
+from lwm_core.data.balance import Balanced
 from lwm_core.layout import Zigzag
 from lwm_core.model import TransformerFamily
 from lwm_core.pipeline import Pipeline
 from lwm_core.text import ByteTokenizer
 from lwm_core.train.optimizer import AdamW
+from lwm_core.train.stage import stage_stream
 from lwm_core.vocab import Modality
 
 
@@ -26,7 +28,7 @@ def pipeline(**changes):
         family,
         ByteTokenizer(),
         StagedCurriculum((GOOD, dataclasses.replace(GOOD, name="later", **changes))),
-        {"words": Documents.of_texts(["Call me Ishmael. " * 9])},
+        {"words": Documents.of_texts(["Call me Ishmael. " * 9]), "none": Documents(())},
         BestFitPacker(2, buffer=1),
         modalities=(AUDIO, SMELL),
         optimizer=AdamW(accumulate=2),
@@ -40,7 +42,8 @@ def pipeline(**changes):
         ({"mesh": (1, 2, 1, 1), "rows": 3}, "3 rows a step do not divide over dp × fsdp = 2"),
         ({"rows": 3}, "3 rows a step do not divide into accumulate = 2"),
         ({"mesh": (1, 1, 1, 64)}, "needs 64 devices and there are 8"),
-        ({"mixture": {"wrods": 1.0}}, "draws from 'wrods'; the pipeline's sources are words"),
+        ({"mixture": {"wrods": 1.0}}, "draws from 'wrods'; the pipeline's sources are none, words"),
+        ({"mixture": {"words": 0.5, "none": 0.5}}, "Source 'none' holds no document"),
         ({"modalities": ("text", "video")}, "needs modality 'video'; this pipeline has text, audio, smell"),
     ],
 )
@@ -49,6 +52,12 @@ def test_a_later_stage_that_cannot_run_is_refused_before_the_first(tmp_path, cha
         pipeline(**changes).train(tmp_path / "run")
     assert "'later'" in "".join([str(caught.value), *getattr(caught.value, "__notes__", [])])
     assert not (tmp_path / "run").exists()
+
+
+def test_rows_of_a_step_are_shared_out_over_its_ranks():
+    some = pipeline(mesh=(2, 2, 1, 2), rows=4)
+    streams = [stage_stream(some, index, some.vocabulary_for(some.stages[index])) for index in (0, 1)]
+    assert [stream.arrange for stream in streams] == [Balanced(1), Balanced(4)]
 
 
 def test_an_attention_that_refuses_a_later_mesh_is_heard_before_the_first_stage(tmp_path):
