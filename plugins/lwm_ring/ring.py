@@ -101,7 +101,7 @@ class Ring:
         def hop(carry, _):
             block, seen = carry
             coming = self._pass_on(block)
-            return (coming, see(seen, block)), None
+            return _together((coming, see(seen, block))), None
 
         start = (k, v, wire.packed(kv_at)), parts.start(q)
         (block, seen), _ = jax.lax.scan(hop, start, length=self._shards() - 1)
@@ -139,15 +139,15 @@ class Ring:
         def middle(carry, _):
             block, sums = carry
             coming = self._pass_on(block)
-            return (coming, hop(sums, block)), None
+            return _together((coming, hop(sums, block))), None
 
         own = k, v, wire.packed(kv_at)
         coming = self._pass_on(own)
         early = grads(queries.cut(0, half), own)
         dq = jnp.pad(early.dq, ((0, 0), (0, q.shape[1] - half), (0, 0), (0, 0)))
-        carry = coming, (dq, (early.dk, early.dv))
+        carry = _together((coming, (dq, (early.dk, early.dv))))
         (block, sums), _ = jax.lax.scan(middle, carry, length=self._shards() - 2)
-        dq, travelled = hop(sums, block)
+        (dq, travelled), own, queries = _together((hop(sums, block), own, queries))
         dk, dv = self._pass_on(travelled)
         if half == q.shape[1]:
             return BlockGrads(dq, dk, dv)
@@ -163,6 +163,11 @@ class Ring:
 
     def _shards(self) -> int:
         return jax.lax.axis_size(self.axis) // self.stride
+
+
+def _together(arrays):
+    """The arrays, none of which is used before all are there: what travels is waited for after what is computed."""
+    return jax.lax.optimization_barrier(arrays)
 
 
 class _Queries(NamedTuple):
