@@ -47,8 +47,8 @@ class SafetensorsCheckpoint:
             write_tree(draft / f"{name}.safetensors", tree)
         text = json.dumps(dataclasses.asdict(manifest), indent=1, sort_keys=True)
         _write(draft / _MANIFEST, text.encode())
-        # A step may be saved again, by a resumed run or with its gates' verdict: the older copy gives way in an instant,
-        # and is taken apart when the newer one is in its place.
+        # A step may be saved again, by a resumed run or with its gates' verdict: the older copy gives way in an
+        # instant, and is taken apart when the newer one is in its place.
         aside = root / f".giving-way-{final.name}"
         shutil.rmtree(aside, ignore_errors=True)
         if final.exists():

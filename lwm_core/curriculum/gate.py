@@ -19,7 +19,8 @@ class Gate:
     - `evaluator`: its name in the pipeline; `measure`: where the number stands in its summary, such as "loss" or
       "accuracy.2048";
     - `at_least`, `at_most`: bounds on the number itself;
-    - `within`: how much worse than before the stage it may be, in its own units; `better` says which way is better;
+    - `within`: how much worse than before the stage it may be, in its own units, or below 0 how much better it must be;
+      `better` says which way is better;
     - `miss`: what to do about a number out of bounds: "extend" the stage where that is still allowed, or "roll-back"
       at once, for harm that more steps do not mend.
     """
@@ -35,8 +36,6 @@ class Gate:
     def __post_init__(self):
         if self.at_least is None and self.at_most is None and self.within is None:
             raise ValueError(f"The gate on {self.name} has no bound: give at_least, at_most or within.")
-        if self.within is not None and self.within < 0:
-            raise ValueError(f"The gate on {self.name}: within={self.within}: give 0 or more.")
         if self.better not in ("lower", "higher"):
             raise ValueError(f"The gate on {self.name}: better={self.better!r}: give lower or higher.")
         if self.miss not in ("extend", "roll-back"):

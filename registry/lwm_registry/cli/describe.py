@@ -180,8 +180,9 @@ def _gate(gate: Mapping[str, Any]) -> tuple[str, str, str]:
     """A gate's name, its bounds and what happens when it is missed, in words."""
     bounds = [f"{side.replace('_', ' ')} {gate[side]:g}" for side in ("at_least", "at_most") if gate[side] is not None]
     if gate["within"] is not None:
+        slack, worse = gate["within"], "above" if gate["better"] == "lower" else "below"
         bounds.append(
-            f"at most {gate['within']:g} {'above' if gate['better'] == 'lower' else 'below'} before the stage"
+            f"{slack:g} {worse} before at most" if slack >= 0 else f"better than before by {-slack:g} at least"
         )
     return f"{gate['evaluator']}.{gate['measure']}", " and ".join(bounds), gate["miss"]
 

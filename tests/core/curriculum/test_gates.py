@@ -44,6 +44,8 @@ def gated(*gates, **options):
         (Gate("a", "b", within=0.05, better="higher"), 0.96, 1.0, True),
         (Gate("a", "b", within=0.5, at_most=2.2), 2.4, 2.0, False),
         (Gate("a", "b", at_most=math.inf), math.inf, 2.0, False),
+        (Gate("a", "b", within=-0.5), 1.6, 2.0, False),
+        (Gate("a", "b", within=-0.5), 1.4, 2.0, True),
     ],
 )
 def test_a_gate_holds_within_its_bounds(gate, value, before, passed):
@@ -101,7 +103,6 @@ def test_state_survives_json():
     "make, words",
     [
         (lambda: Gate("short", "loss"), "short.loss has no bound"),
-        (lambda: Gate("short", "loss", within=-1.0), "within=-1.0"),
         (lambda: gated(extensions=2), "2 extensions of 0 steps"),
         (lambda: StageGates("long", ()), "are none"),
         (lambda: Retry(1.0), "changes nothing"),

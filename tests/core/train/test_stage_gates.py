@@ -27,12 +27,11 @@ STAGES = (
     # So large a rate destroys what was learnt: the loss is worse after it than before.
     dataclasses.replace(STAGE, name="harm", steps=2, learning_rate=1.0),
 )
-# A stage's first step has a learning rate of 0, so that one step of "more" does not reach this and two do.
-AFTER_TWO = 5.28
 LOSS = {"evaluator": "loss", "measure": "loss"}
 GATES = (
     StageGates("learn", (Gate(**LOSS, within=0.0),)),
-    StageGates("more", (Gate(**LOSS, at_most=AFTER_TWO),), extensions=3, extend_steps=1),
+    # A stage's first step has a learning rate of 0, so that one step makes nothing better and two do.
+    StageGates("more", (Gate(**LOSS, within=-0.01),), extensions=3, extend_steps=1),
     StageGates("harm", (Gate(**LOSS, within=0.1, miss="roll-back"),), roll_backs=1, retry=Retry(1e-3, reseed=True)),
 )
 
