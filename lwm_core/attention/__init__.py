@@ -18,6 +18,8 @@ from lwm_core.attention.coords import Visibility as Visibility
 from lwm_core.attention.dense import DenseAttention as DenseAttention
 from lwm_core.attention.extent import any_visible as any_visible
 from lwm_core.attention.extent import visible_blocks as visible_blocks
+from lwm_core.attention.few import regrouped as regrouped
+from lwm_core.attention.few import ungrouped as ungrouped
 from lwm_core.attention.local import LocalAttention as LocalAttention
 from lwm_core.attention.merge import Running as Running
 from lwm_core.attention.merge import accumulator as accumulator
@@ -26,3 +28,6 @@ from lwm_core.attention.merge import merge_over as merge_over
 from lwm_core.attention.placement import Placement as Placement
 from lwm_core.attention.placement import heads_support as heads_support
 from lwm_core.attention.placement import shard_site as shard_site
+from lwm_core.attention.stored import AbstractKernelAttention as AbstractKernelAttention
+from lwm_core.attention.stored import Quantised as Quantised
+from lwm_core.attention.stored import read_stored as read_stored

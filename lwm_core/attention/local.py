@@ -9,16 +9,17 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from lwm_core.attention.attend import attend
-from lwm_core.attention.base import AbstractAttention, AbstractBlockKernel, AttentionSite, Support, require
+from lwm_core.attention.base import AbstractBlockKernel, AttentionSite, Support, require
 from lwm_core.attention.blockwise import BlockwiseKernel
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.attention.placement import Placement, heads_support, shard_site
+from lwm_core.attention.stored import AbstractKernelAttention
 from lwm_core.layout.base import AbstractLayout
 from lwm_core.layout.contiguous import Contiguous
 from lwm_core.mesh.axes import SEQUENCE
 
 
-class LocalAttention(AbstractAttention):
+class LocalAttention(AbstractKernelAttention):
     """One block kernel over whole rows, forward and backward.
 
     **Arguments:**
@@ -29,6 +30,10 @@ class LocalAttention(AbstractAttention):
 
     kernel: AbstractBlockKernel = eqx.field(default_factory=BlockwiseKernel)
     layout: AbstractLayout = eqx.field(default_factory=Contiguous)
+
+    @property
+    def axis(self) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return SEQUENCE
 
     def supports(self, site: AttentionSite) -> Support:
         shards = site.mesh.get(SEQUENCE, 1)

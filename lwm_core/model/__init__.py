@@ -3,6 +3,7 @@
 from lwm_core.model.base import AbstractModelFamily as AbstractModelFamily
 from lwm_core.model.base import AbstractSequenceModel as AbstractSequenceModel
 from lwm_core.model.base import Hidden as Hidden
+from lwm_core.model.cache import CacheDtype as CacheDtype
 from lwm_core.model.cache import KVCache as KVCache
 from lwm_core.model.family import TransformerFamily as TransformerFamily
 from lwm_core.model.rope import AbstractRope as AbstractRope

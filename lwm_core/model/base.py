@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from lwm_core.attention.base import AbstractAttention
 from lwm_core.attention.coords import TokenCoords, Visibility
-from lwm_core.model.cache import KVCache
+from lwm_core.model.cache import CacheDtype, KVCache
 from lwm_core.model.rope import AbstractRope
 
 
@@ -55,8 +55,9 @@ class AbstractSequenceModel(eqx.Module):
         """Scores over the whole id space."""
 
     @abc.abstractmethod
-    def empty_cache(self, batch: int, length: int) -> KVCache:
-        """A cache with room for `length` tokens in each of `batch` rows."""
+    def empty_cache(self, batch: int, length: int, dtype: CacheDtype | None = None) -> KVCache:
+        """A cache with room for `length` tokens in each of `batch` rows, stored in `dtype` (the activations' own
+        by default)."""
 
     @abc.abstractmethod
     def resized(self, vocab_size: int, *, key: PRNGKeyArray) -> "AbstractSequenceModel":

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from lwm_core.attention.base import AbstractAttention
 from lwm_core.attention.coords import TokenCoords, Visibility
-from lwm_core.model.cache import LayerCache, append
+from lwm_core.model.cache import LayerCache, append, attend_cache
 from lwm_core.model.ffn import GatedFFN
 from lwm_core.model.norm import RMSNorm
 from lwm_core.model.rope import AbstractRope
@@ -44,8 +44,9 @@ class Block(eqx.Module):
         q, k, v = self._project(self.attention_norm(x), rope, at)
         if cache is not None and used is not None:
             cache = append(cache, k, v, used)
-            k, v = cache.k.astype(q.dtype), cache.v.astype(q.dtype)
-        seen = attention(q, k, v, q_at=at, kv_at=kv_at, rule=rule)
+            seen = attend_cache(attention, q, cache, q_at=at, kv_at=kv_at, rule=rule)
+        else:
+            seen = attention(q, k, v, q_at=at, kv_at=kv_at, rule=rule)
         x = x + jnp.einsum("bthd,hde->bte", seen, self.out.astype(x.dtype))
         return x + self.ffn(self.ffn_norm(x)), cache
 

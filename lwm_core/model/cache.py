@@ -1,40 +1,59 @@
 """The key/value cache: what attention keeps of tokens already seen.
 
-Owns the cache and how it grows. An empty slot has segment 0, so no mask of its own is needed.
+Owns the cache, how it grows, in which bits it is stored, and what happens when it is full. An empty slot has
+segment 0, so no mask of its own is needed. Attention over a stored cache is `lwm_core.attention.read_stored`.
 """
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jaxtyping import Array, Float, Int32
+from jaxtyping import Array, Bool, Float, Int32, Shaped
 
-from lwm_core.attention.coords import TokenCoords
+from lwm_core.attention.base import AbstractAttention
+from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.attention.stored import AbstractKernelAttention, Quantised, Stored, read_stored
+from lwm_core.mesh.axes import SEQUENCE, constrain
+
+
+CacheDtype = Literal["float32", "bfloat16", "int8"]
 
 
 class LayerCache(NamedTuple):
     """Keys and values of one layer; G key heads."""
 
-    k: Float[Array, "B S G D"]
-    v: Float[Array, "B S G D"]
+    k: Stored
+    v: Stored
 
 
 class KVCache(eqx.Module):
     """Keys and values of all N layers, their coordinates, and how many slots are used.
 
-    Every row of the batch appends at the same slot; rows that are shorter carry segment 0 there.
+    Every row of the batch appends at the same slot; rows that are shorter carry segment 0 there. A cache that was
+    given more tokens than it has room for is *overrun* for good: every state read with it is NaN.
     """
 
-    k: Float[Array, "N B S G D"]
-    v: Float[Array, "N B S G D"]
+    k: Float[Array, "N B S G D"] | Quantised
+    v: Float[Array, "N B S G D"] | Quantised
     at: TokenCoords
     used: Int32[Array, ""]
 
     @staticmethod
     def empty(layers: int, batch: int, length: int, heads: int, dim: int, dtype) -> "KVCache":
-        room = jnp.zeros((layers, batch, length, heads, dim), dtype)
+        """Room for `length` tokens in `batch` rows, spread over the ambient mesh; `dtype` is a `CacheDtype`."""
+        name = dtype if isinstance(dtype, str) else str(jnp.dtype(dtype))
+        if name not in get_args(CacheDtype):
+            raise ValueError(f"A cache of {dtype} is not offered: use one of {', '.join(get_args(CacheDtype))}.")
+        shape = layers, batch, length, heads, dim
+        if name == "int8":
+            scale = jnp.zeros((layers, batch, heads, length), jnp.float32)
+            room = Quantised(
+                _spread(jnp.zeros(shape, jnp.int8)), constrain(scale, None, "batch", "kv_heads", "sequence")
+            )
+        else:
+            room = _spread(jnp.zeros(shape, name))
         nowhere = jnp.zeros((batch, length), jnp.int32)
         return KVCache(room, room, TokenCoords(nowhere, nowhere), jnp.zeros((), jnp.int32))
 
@@ -43,11 +62,16 @@ class KVCache(eqx.Module):
         """How many tokens there is room for."""
         return self.k.shape[2]
 
+    @property
+    def overrun(self) -> Bool[Array, ""]:
+        """Whether it was ever given more tokens than it has room for."""
+        return self.used > self.length
+
     def placed(self, at: TokenCoords) -> "KVCache":
         """The cache with the coordinates of new tokens written; keys and values follow layer by layer.
 
-        Raises `ValueError` when they do not fit. Inside `jit`, where `used` has no value yet, room is the caller's
-        to keep: tokens past the end would overwrite the last ones.
+        Raises `ValueError` when they do not fit. Inside `jit`, where `used` has no value yet, `grown` marks the
+        cache as overrun instead.
         """
         used = 0 if isinstance(self.used, Tracer) else int(self.used)
         if used + at.position.shape[1] > self.length:
@@ -55,18 +79,71 @@ class KVCache(eqx.Module):
                 f"{at.position.shape[1]} tokens do not fit a cache of {self.length} that holds {used}: make it longer, "
                 "as model.empty_cache(batch, length)."
             )
-        start = (0, self.used)
         merged = TokenCoords(
-            jax.lax.dynamic_update_slice(self.at.position, at.position, start),
-            jax.lax.dynamic_update_slice(self.at.segment, at.segment, start),
+            _put(self.at.position, at.position, self.used, axis=1), _put(self.at.segment, at.segment, self.used, axis=1)
         )
         return KVCache(self.k, self.v, merged, self.used)
 
+    def grown(self, layers: LayerCache, tokens: int) -> "KVCache":
+        """The cache after so many tokens, with what its layers now hold."""
+        return KVCache(layers.k, layers.v, self.at, self.used + tokens)
+
+    def trusted(self, states: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
+        """States read with this cache; NaN if it is overrun, because then they were read from overwritten slots.
+
+        A compiled program cannot raise without a call back to the host, which stops the device at every token and
+        keeps the program out of the compilation cache; NaN costs nothing, and nothing after it looks right.
+        """
+        return jnp.where(self.overrun, jnp.nan, states)
+
 
 def append(layer: LayerCache, k: Array, v: Array, used: Int32[Array, ""]) -> LayerCache:
-    """One layer's cache with new keys and values at slot `used`."""
-    start = (0, used, 0, 0)
-    return LayerCache(
-        jax.lax.dynamic_update_slice(layer.k, k.astype(layer.k.dtype), start),
-        jax.lax.dynamic_update_slice(layer.v, v.astype(layer.v.dtype), start),
-    )
+    """One layer's cache with new keys and values at slot `used`, in the bits that it is stored in."""
+    return LayerCache(_write(layer.k, k, used), _write(layer.v, v, used))
+
+
+def attend_cache(
+    attention: AbstractAttention,
+    q: Float[Array, "B T H D"],
+    layer: LayerCache,
+    *,
+    q_at: TokenCoords,
+    kv_at: TokenCoords,
+    rule: Visibility,
+) -> Float[Array, "B T H D"]:
+    """Attention of new tokens over a layer's cache, whatever it is stored in."""
+    k, v = layer
+    if not isinstance(k, Quantised) and not isinstance(v, Quantised) and k.dtype == q.dtype:
+        return attention(q, k, v, q_at=q_at, kv_at=kv_at, rule=rule)
+    if not isinstance(attention, AbstractKernelAttention):
+        raise ValueError(
+            f"{type(attention).__name__} reads caches in the dtype of its queries alone, {q.dtype}: leave the cache's "
+            "dtype out, or use an attention over a block kernel, such as 'local' or 'ring'."
+        )
+    return read_stored(attention, q, k, v, q_at, kv_at, rule)
+
+
+def _write(room: Stored, new: Float[Array, "B T G D"], used: Int32[Array, ""]) -> Stored:
+    if not isinstance(room, Quantised):
+        return _put(room, new.astype(room.dtype), used, axis=1)
+    fresh = Quantised.of(new)
+    return Quantised(_put(room.steps, fresh.steps, used, axis=1), _put(room.scale, fresh.scale, used, axis=2))
+
+
+def _put(room: Shaped[Array, "..."], new: Shaped[Array, "..."], used: Int32[Array, ""], axis: int) -> Array:
+    """`room` with `new` at slot `used` of `axis`.
+
+    Where slots lie on several devices, every slot looks up what it gets: the partitioner would collect the whole
+    cache on each device to write a slice of unknown place into it, unless the slice is one slot wide.
+    """
+    width, slots = new.shape[axis], room.shape[axis]
+    if width == 1 or jax.sharding.get_abstract_mesh().shape.get(SEQUENCE, 1) == 1:
+        return jax.lax.dynamic_update_slice_in_dim(room, new, used, axis)
+    source = jnp.arange(slots, dtype=jnp.int32) - used
+    found = jnp.take(new, jnp.clip(source, 0, width - 1), axis=axis)
+    fresh = ((source >= 0) & (source < width)).reshape([-1 if n == axis else 1 for n in range(room.ndim)])
+    return jnp.where(fresh, found, room)
+
+
+def _spread(room: Array) -> Array:
+    return constrain(room, None, "batch", "sequence", "kv_heads", None)

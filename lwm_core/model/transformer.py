@@ -13,7 +13,7 @@ from lwm_core.attention.base import AbstractAttention, AttentionSite, require
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.model.base import AbstractSequenceModel, Hidden
 from lwm_core.model.block import Block
-from lwm_core.model.cache import KVCache, LayerCache
+from lwm_core.model.cache import CacheDtype, KVCache, LayerCache
 from lwm_core.model.norm import RMSNorm
 from lwm_core.model.remat import remat
 from lwm_core.model.rope import AbstractRope
@@ -72,17 +72,18 @@ class Transformer(AbstractSequenceModel):
 
         held = None if cache is None else LayerCache(cache.k, cache.v)
         x, held = jax.lax.scan(remat(layer, self.remat), x, (self.blocks, held))
-        if cache is not None:
-            cache = KVCache(held.k, held.v, cache.at, cache.used + tokens.shape[1])
-        return Hidden(self.norm(x), cache)
+        if cache is None:
+            return Hidden(self.norm(x), None)
+        cache = cache.grown(held, tokens.shape[1])
+        return Hidden(cache.trusted(self.norm(x)), cache)
 
     def logits(self, states: Float[Array, "*n E"]) -> Float32[Array, "*n V"]:
         head = self.embed.T if self.head is None else self.head
         return jnp.matmul(states, head.astype(states.dtype), preferred_element_type=jnp.float32)
 
-    def empty_cache(self, batch: int, length: int) -> KVCache:
+    def empty_cache(self, batch: int, length: int, dtype: CacheDtype | None = None) -> KVCache:
         layers, _, heads, dim = self.blocks.k.shape
-        return KVCache.empty(layers, batch, length, heads, dim, jnp.dtype(self.dtype))
+        return KVCache.empty(layers, batch, length, heads, dim, self.dtype if dtype is None else dtype)
 
     def resized(self, vocab_size: int, *, key: PRNGKeyArray) -> "Transformer":
         extra = vocab_size - self.vocab_size

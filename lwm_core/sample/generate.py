@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Float32, Int32, PRNGKeyArray
 
 from lwm_core.attention import TokenCoords, Visibility
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.model.cache import KVCache
+from lwm_core.model.cache import CacheDtype, KVCache
 from lwm_core.sample.base import AbstractSampler
 from lwm_core.sample.grammar import AbstractGrammar
 from lwm_core.sample.guidance import Guidance, Ids, guide
@@ -33,6 +33,7 @@ def generate(
     guidance: Guidance | None = None,
     rule: Visibility = Visibility(),
     prefill_chunk: int | None = None,
+    cache_dtype: CacheDtype | None = None,
     round_to: int = 64,
 ) -> list[np.ndarray]:
     """The ids drawn after each prompt (int32, prompt not included, a stop id included as the last).
@@ -42,11 +43,14 @@ def generate(
     greedy continuation does not depend on its company.
 
     - `prefill_chunk`: read the prompts this many ids at a time (less memory); None reads them in one call;
+    - `cache_dtype`: what keys and values are kept in, "int8" for a quarter of float32; None for the activations' own;
     - `round_to`: prompt and new lengths are rounded up to a multiple of this, so that near lengths share one
       compilation.
     """
     if max_new < 1:
         raise ValueError(f"max_new={max_new}: give a positive number of ids to draw.")
+    if prefill_chunk is not None and prefill_chunk < 1:
+        raise ValueError(f"prefill_chunk={prefill_chunk}: give a positive number of ids, or None for one call.")
     rows = [*prompts, *_unconditional(guidance, len(prompts))]
     tokens, at = _left_padded(rows, model.vocab_size, prefill_chunk or round_to)
     drawn, counts = _decode(
@@ -62,6 +66,7 @@ def generate(
         rule=rule,
         room=-(-max_new // round_to) * round_to,
         chunk=prefill_chunk,
+        cache_dtype=cache_dtype,
     )
     drawn, counts = np.asarray(drawn), np.asarray(counts)
     return [row[:count] for row, count in zip(drawn, counts, strict=True)]
@@ -108,10 +113,13 @@ class _Loop(NamedTuple):
 
 
 @eqx.filter_jit
-def _decode(model, tokens, at, sampler, grammar, stop, scale, limit, key, *, rule, room, chunk):
+def _decode(model, tokens, at, sampler, grammar, stop, scale, limit, key, *, rule, room, chunk, cache_dtype):
     rows, width = tokens.shape
     batch = rows if scale is None else rows // 2
-    states, cache = _prefill(model, tokens, at, rule, model.empty_cache(rows, width + room), chunk)
+    # Asked for by name alone where it is asked for: a model without a choice of bits can still be sampled.
+    bits = {} if cache_dtype is None else {"dtype": cache_dtype}
+    cache = model.empty_cache(rows, width + room, **bits)
+    states, cache = prefill(model, tokens, at, rule, cache, chunk)
 
     def turn(now: _Loop) -> _Loop:
         token = _draw(model, sampler, grammar, scale, now, jax.random.fold_in(key, now.step))
@@ -137,8 +145,9 @@ def _decode(model, tokens, at, sampler, grammar, stop, scale, limit, key, *, rul
     return last.drawn, last.counts
 
 
-def _prefill(model, tokens, at, rule, cache, chunk) -> tuple[Float[Array, "R E"], KVCache]:
-    """The state of each row's last token, and the cache with the prompts in it."""
+def prefill(model, tokens, at, rule, cache, chunk) -> tuple[Float[Array, "R E"], KVCache]:
+    """The state of each row's last token, and the cache with the prompts in it; `chunk` divides their length, None
+    reads them in one call."""
     rows, width = tokens.shape
     if chunk is None:
         hidden = model.hidden(tokens, at, rule, cache=cache)

@@ -12,8 +12,8 @@ import jax
 from jaxtyping import Array, Float
 
 from lwm_core.attention import (
-    AbstractAttention,
     AbstractBlockKernel,
+    AbstractKernelAttention,
     AttentionSite,
     BlockGrads,
     BlockOut,
@@ -27,7 +27,7 @@ from lwm_core.layout import AbstractLayout, Zigzag
 from lwm_ring.spread import check_axis, kernel_support, spread, spread_support
 
 
-class AllGatherAttention(AbstractAttention):
+class AllGatherAttention(AbstractKernelAttention):
     """Attention of a sequence spread over `axis`, each shard holding all keys while it computes.
 
     **Arguments:** as `RingAttention`.

@@ -11,8 +11,8 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from lwm_core.attention import (
-    AbstractAttention,
     AbstractBlockKernel,
+    AbstractKernelAttention,
     AttentionSite,
     BlockwiseKernel,
     Schedule,
@@ -28,7 +28,7 @@ from lwm_ring.spread import check_axis, is_decoding, kernel_support, spread, spr
 from lwm_ring.ulysses import Ulysses
 
 
-class UlyssesRingAttention(AbstractAttention):
+class UlyssesRingAttention(AbstractKernelAttention):
     """Attention of a sequence spread over `axis`: heads traded inside groups, keys passed round between groups.
 
     `ulysses` neighbours make a group (fast links are between neighbours), `ring` groups a ring, and their product

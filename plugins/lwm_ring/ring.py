@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from lwm_core.attention import (
-    AbstractAttention,
     AbstractBlockKernel,
+    AbstractKernelAttention,
     AttentionSite,
     BlockGrads,
     BlockOut,
@@ -33,7 +33,7 @@ from lwm_ring.spread import check_axis, kernel_support, spread, spread_support
 from lwm_ring.wire import Wire
 
 
-class RingAttention(AbstractAttention):
+class RingAttention(AbstractKernelAttention):
     """Attention of a sequence spread over `axis`, exact, with memory for two blocks of keys per shard.
 
     Takes and returns global arrays in the layout's order under the ambient mesh. A length that does not divide

@@ -11,8 +11,8 @@ import jax
 from jaxtyping import Array, Float
 
 from lwm_core.attention import (
-    AbstractAttention,
     AbstractBlockKernel,
+    AbstractKernelAttention,
     AttentionSite,
     BlockGrads,
     BlockOut,
@@ -28,7 +28,7 @@ from lwm_core.mesh import HEADS
 from lwm_ring.spread import check_axis, is_decoding, kernel_support, spread, spread_support
 
 
-class UlyssesAttention(AbstractAttention):
+class UlyssesAttention(AbstractKernelAttention):
     """Attention of a sequence spread over `axis`, each shard holding whole rows of its share of the heads.
 
     Needs key heads (per tp shard) that divide over `axis`.

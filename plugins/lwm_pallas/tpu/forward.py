@@ -14,9 +14,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Float, Float32
 
-from lwm_core.attention import BlockOut, TokenCoords, Visibility
+from lwm_core.attention import BlockOut, TokenCoords, Visibility, regrouped, ungrouped
 from lwm_pallas.tpu.operands import (
-    LANES,
     Cut,
     Grid,
     columns_of,
@@ -68,25 +67,11 @@ def forward(
     blocks: tuple[int, int],
     interpret: bool,
 ) -> BlockOut:
-    """Output and log-sum-exp, both float32.
-
-    Where a few tokens decode, the query heads of a key head are laid out as more tokens of it: one block then
-    serves them all, and the cache is read once.
-    """
-    batch, length, heads, dim = q.shape
-    groups, ratio = k.shape[2], heads // k.shape[2]
-    if ratio == 1 or length * ratio > LANES:
-        ratio = 1
-    else:
-        q = q.reshape(batch, length, groups, ratio, dim).swapaxes(2, 3).reshape(batch, length * ratio, groups, dim)
-        q_at = TokenCoords(jnp.repeat(q_at.position, ratio, axis=1), jnp.repeat(q_at.segment, ratio, axis=1))
-    how = {"blocks": blocks, "interpret": interpret}
-    cut = cut_of(q, blocks[0])
-    out, lse = accumulate(Carried.nothing(q, cut), q, k, v, q_at, kv_at, rule, **how).result(cut)
-    if ratio == 1:
-        return BlockOut(out, lse)
-    out = out.reshape(batch, length, ratio, groups, dim).swapaxes(2, 3).reshape(batch, length, heads, dim)
-    return BlockOut(out, lse.reshape(batch, groups, length, ratio).swapaxes(2, 3).reshape(batch, heads, length))
+    """Output and log-sum-exp, both float32."""
+    few, few_at = regrouped(q, q_at, k.shape[2])
+    cut = cut_of(few, blocks[0])
+    carried = accumulate(Carried.nothing(few, cut), few, k, v, few_at, kv_at, rule, blocks=blocks, interpret=interpret)
+    return ungrouped(carried.result(cut), q)
 
 
 def accumulate(

@@ -65,8 +65,8 @@ def _sorted(extent: Extent) -> tuple[Int32[Array, "B n"], Extent]:
     because a gather per field would take a TPU longer."""
     at = jax.lax.broadcasted_iota(jnp.int32, extent.whole.shape, 1)
     first, last = (extent.first_segment, extent.first_position), (extent.last_segment, extent.last_position)
-    *fields, order = jax.lax.sort((*first, *last, extent.whole, at), dimension=1, num_keys=2)
-    return order, Extent(*fields, extent.size)
+    *ends, whole, order = jax.lax.sort((*first, *last, extent.whole, at), dimension=1, num_keys=2)
+    return order, Extent(ends[0], ends[1], ends[2], ends[3], whole, extent.size)
 
 
 class Step(eqx.Module):

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lwm_core.attention import TokenCoords
+from lwm_core.attention import TokenCoords, Visibility
 from lwm_core.model import TransformerFamily
 from lwm_core.sample import Categorical, Frames, Greedy, Guidance, generate, generate_frames
 from lwm_core.sample.base import AbstractSampler
+from lwm_core.sample.generate import prefill
 from lwm_core.vocab import Modality, Vocabulary
 
 
@@ -59,6 +60,28 @@ def test_unequal_prompts_together_give_what_each_gives_alone(model):
 def test_prefill_in_chunks_changes_nothing(model):
     rows = prompts(13, 6)
     assert greedy(model, rows, prefill_chunk=4) == greedy(model, rows)
+
+
+def test_prefill_in_chunks_takes_the_memory_of_a_chunk(model):
+    """The same prompt, read whole and in sixteenths: temporary memory beside the cache falls about as much."""
+    length = 4096
+    tokens, at = jnp.zeros((1, length), jnp.int32), TokenCoords.of_rows(1, length)
+
+    def used(chunk):
+        def read(tokens, at, cache):
+            return prefill(model, tokens, at, Visibility(), cache, chunk)[0]
+
+        cache = jax.eval_shape(lambda: model.empty_cache(1, length + 64))
+        return jax.jit(read).lower(tokens, at, cache).compile().memory_analysis().temp_size_in_bytes
+
+    cache = 2 * 2 * (length + 64) * 8 * 4
+    assert used(256) < 0.5 * used(None) + cache
+
+
+def test_a_cache_in_eight_bits_draws_what_a_wide_one_does(model):
+    rows = prompts(9, 4)
+    wide, narrow = greedy(model, rows), greedy(model, rows, cache_dtype="int8", prefill_chunk=4)
+    assert [row[:3] for row in wide] == [row[:3] for row in narrow]
 
 
 def test_a_row_stops_at_a_stop_id_and_others_go_on(model):
@@ -126,6 +149,8 @@ def test_bad_calls_say_what_to_give(model):
         greedy(model, [[]])
     with pytest.raises(ValueError, match="max_new=0"):
         greedy(model, prompts(3), max_new=0)
+    with pytest.raises(ValueError, match="prefill_chunk=0"):
+        greedy(model, prompts(3), prefill_chunk=0)
     with pytest.raises(ValueError, match="do not belong together"):
         greedy(model, [[1, 40]])
     with pytest.raises(ValueError, match="2 unconditional prompts for 3"):
