@@ -53,7 +53,8 @@ def test_chunks_and_tokens_as_on_one_device(models, dtype, room):
     # In eight bits a number that lies between two steps may be rounded the other way on another device.
     np.testing.assert_allclose(got, want, atol=2e-5 if dtype == "float32" else 0.05)
     if room == 32:
-        assert cache.k.steps.addressable_shards[0].data.shape == (2, 2, 8, 1, 8), "each device holds its slots and heads"
+        held = cache.k.steps.addressable_shards[0].data
+        assert held.shape == (2, 2, 8, 1, 8), "each device holds its own slots and heads"
 
 
 @pytest.mark.parametrize(("tokens", "dtype"), [(1, "float32"), (4, "float32"), (4, "int8")])
