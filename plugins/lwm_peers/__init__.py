@@ -1,0 +1,1 @@
+"""Fused attentions of others, as whole attentions: cuDNN's and tokamax's."""
