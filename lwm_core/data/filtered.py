@@ -17,7 +17,7 @@ from lwm_core.data.base import DataSource, Document
 from lwm_core.data.kept import Kept, kept_of
 from lwm_core.data.order import windows_within
 from lwm_core.data.problems import BadRecord, LeavesOut, LeftOut
-from lwm_core.text import TextTokenizer
+from lwm_core.text import TextTokenizer, encode_many
 
 
 MEASURES = ("bytes", "chars", "tokens")
@@ -139,7 +139,7 @@ class Filtered:
 def _token_counts(documents: Sequence[Document], tokenizer: TextTokenizer | None) -> list[int]:
     assert tokenizer is not None
     texts = [span.content for d in documents for span in d.spans if isinstance(span.content, str)]
-    counts = iter([len(tokenizer.encode(text)) for text in texts])
+    counts = iter(map(len, encode_many(tokenizer, texts)) if texts else ())
     return [sum(next(counts) if isinstance(s.content, str) else len(s.content) for s in d.spans) for d in documents]
 
 

@@ -5,6 +5,7 @@ Owns the one form that every source and `lwm validate` report in. It finds no fa
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -72,6 +73,12 @@ class LeavesOut(Protocol):
 
     @property
     def left_out(self) -> LeftOut: ...
+
+
+def reports(sources: Mapping[str, object]) -> dict[str, LeftOut]:
+    """What sources leave out, by name, of those that leave out anything."""
+    found = {name: source.left_out for name, source in sources.items() if isinstance(source, LeavesOut)}
+    return {name: report for name, report in found.items() if report.count}
 
 
 def check_on_error(on_error: str) -> None:

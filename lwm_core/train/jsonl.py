@@ -36,7 +36,9 @@ def _record(event: Event) -> dict:
         return record | {"step": event.step, "stage": event.stage, "stage_step": event.stage_step,
                          "seconds": event.seconds, "tokens": event.tokens} | metrics  # fmt: skip
     if isinstance(event, StageStarted):
-        return record | {"stage": event.stage.name, "index": event.index, "attention": event.attention}
+        left_out = {name: dataclasses.asdict(report) for name, report in event.left_out.items()}
+        record |= {"stage": event.stage.name, "index": event.index, "attention": event.attention}
+        return record | ({"left_out": left_out} if left_out else {})
     if isinstance(event, GateDecided):
         return record | dataclasses.asdict(event)
     if isinstance(event, RunFailed):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lwm_core.curriculum import Stage
+from lwm_core.data import LeftOut
 
 
 @dataclass(frozen=True)
@@ -23,9 +24,12 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
+    """`left_out`: by source, what it does not give, such as bad records and documents of another length."""
+
     stage: Stage
     index: int
     attention: str
+    left_out: Mapping[str, LeftOut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

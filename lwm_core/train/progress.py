@@ -60,6 +60,8 @@ class _Bar:
         if isinstance(event, StageStarted):
             self._bar.update(self._task, description=event.stage.name)
             self._last_step = event.stage.steps
+            for name, report in event.left_out.items():
+                self._bar.console.print(f"source {name}: {report}", markup=False)
         elif isinstance(event, StepFinished):
             self._bar.update(self._task, completed=event.step, note=_note(event))
             if event.stage_step == self._last_step:
@@ -88,6 +90,8 @@ class _Lines:
                 f"stage {stage.name}: {stage.steps} steps of {stage.rows} x {stage.sequence_length} tokens, "
                 f"rope theta {stage.rope_theta:g}, attention {event.attention}"
             )
+            for name, report in event.left_out.items():
+                self._say(f"source {name}: {report}")
         elif isinstance(event, CheckpointSaved):
             self._say(f"saved {event.path}")
         elif isinstance(event, GateDecided):

@@ -19,6 +19,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from lwm_core.checkpoint.base import CheckpointError
 from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
+from lwm_core.data.problems import reports
 from lwm_core.load import Stream
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
@@ -123,7 +124,8 @@ def _run_stage(pipeline: Trainable, out: Path, now: _Standing) -> _Standing:
             state = TrainState(state.model, now.moments(state.moments))
         # All of the state is committed to its devices, as a step returns it: or the second step compiles again.
         state = _replicated(state, mesh)
-        _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh)))
+        left_out = reports({name: pipeline.sources[name] for name in stage.mixture})
+        _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh), left_out))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
         state, place = _trained(pipeline, out, stage, step, state, place, vocabulary, mesh)
         if not gates_of(pipeline, stage):

@@ -71,7 +71,7 @@ def lwm_run_started(event: Any) -> None:
 
 @hookspec
 def lwm_stage_started(event: Any) -> None:
-    """A stage starts; `event` is a `StageStarted`: `stage`, `index`, `attention`.
+    """A stage starts; `event` is a `StageStarted`: `stage`, `index`, `attention`, `left_out`.
 
     Example::
 
