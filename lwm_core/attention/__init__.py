@@ -11,6 +11,7 @@ from lwm_core.attention.base import BlockOut as BlockOut
 from lwm_core.attention.base import Support as Support
 from lwm_core.attention.base import UnsupportedSite as UnsupportedSite
 from lwm_core.attention.base import require as require
+from lwm_core.attention.base import support_of as support_of
 from lwm_core.attention.blockwise import BlockwiseKernel as BlockwiseKernel
 from lwm_core.attention.coords import Extent as Extent
 from lwm_core.attention.coords import TokenCoords as TokenCoords

@@ -15,6 +15,7 @@ from equinox import AbstractVar
 from jax.sharding import AxisType
 from jaxtyping import Array, Float, PyTree
 
+from lwm_core.attention.advice import advice
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.layout.base import AbstractLayout
 
@@ -179,10 +180,17 @@ class AbstractAttention(eqx.Module):
         """Attention output in q's dtype; zero for a query that sees no key."""
 
 
-def require(part, site: AttentionSite) -> None:
-    """Raises `UnsupportedSite` with the part's own sentence when it refuses the site."""
+def support_of(part, site: AttentionSite) -> Support:
+    """What the part says of the site; numbers that are no floats are refused for every part."""
     support = part.supports(site)
     if support.ok and not jnp.issubdtype(site.dtype, jnp.floating):
-        support = Support(False, f"attention of {site.dtype} has no meaning: cast the queries to float32 or bfloat16.")
+        return Support(False, f"attention of {site.dtype} has no meaning: cast the queries to float32 or bfloat16.")
+    return support
+
+
+def require(part, site: AttentionSite) -> None:
+    """Raises `UnsupportedSite` when the part refuses the site: its own sentence, and the names that would accept."""
+    support = support_of(part, site)
     if not support.ok:
-        raise UnsupportedSite(f"{type(part).__name__} cannot serve this call: {support.reason}")
+        name = type(part).__name__
+        raise UnsupportedSite(f"{name} cannot serve this call: {support.reason}{advice(part, site)}")
