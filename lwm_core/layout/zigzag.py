@@ -9,8 +9,9 @@ from lwm_core.layout.base import AbstractLayout, require_multiple
 class Zigzag(AbstractLayout):
     """The row is cut into 2N chunks and shard r of N holds chunks r and 2N-1-r.
 
-    Balances causal attention and keeps runs whole, so packed documents still skip blocks. Source: the load
-    balance of Llama 3 (arXiv:2407.21783, section 3.3.2) and of ring-flash-attention.
+    Balances causal attention over one document exactly and keeps runs whole; packed documents of unequal lengths
+    are better off in stripes (`Striped`). Source: the load balance of Llama 3 (arXiv:2407.21783, section 3.3.2) and
+    of ring-flash-attention.
     """
 
     def permutation(self, length: int, shards: int) -> Int64[np.ndarray, " T"]:
