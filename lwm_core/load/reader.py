@@ -17,7 +17,7 @@ from lwm_core.data import Sample, Span
 from lwm_core.load.blocks import Block, Blocks, Draws, Render
 
 
-LARGEST = 256  # documents of a block
+LARGEST = 1024  # documents of a block
 PROBED = 4  # documents that are looked at to choose how many make a block
 LETTERS = 4  # of a token of text, about
 

@@ -27,7 +27,7 @@ from lwm_core.load.reader import Reader, Reading
 
 
 ALL = "all"  # the one lane of a packer that keeps nothing apart
-BLOCK = range(256, 32768)  # tokens that are read at a time, by how many a step needs
+BLOCK = range(256, 131_072)  # tokens that are read at a time: what two steps need of a source, within these
 
 
 @dataclass(eq=False)
@@ -190,7 +190,7 @@ class Stream:
     def _reader(self, name: str, place: int) -> Reader:
         part = self.mixture[name]
         threads, workers = (max(1, round(part * count)) if count else 0 for count in (self.threads, self.workers))
-        tokens = min(max(self.rows * self.packer.length // 2, BLOCK.start), BLOCK.stop)
+        tokens = max(BLOCK.start, int(part * min(2 * self.rows * self.packer.length, BLOCK.stop)))
         draws = Draws(name, self.sources[name], self.seed, self.shuffle, self.shard)
         return Reader(draws, self.render, place, Reading(threads, self.ahead, workers, tokens))
 

@@ -18,7 +18,7 @@ from lwm_registry.cli.common import print_json, print_table
 
 BOOK = Path(__file__).parents[4] / "assets" / "book"
 CASES = {"chapters": "best-fit", "paragraphs": "sequential"}
-COLUMNS = ("documents", "tokens each", "packer", "path tok/s", "encode_batch", "share", "encode_batch_fast", "share")
+COLUMNS = ("documents", "tokens each", "packer", "what", "tok/s", "path's share", "by core time")
 
 
 def text(
@@ -55,7 +55,7 @@ def text(
     if as_json:
         print_json(result)
         return
-    print_table(COLUMNS, [_cells(record) for record in records])
+    print_table(COLUMNS, [cells for record in records for cells in _cells(record)])
 
 
 def _peers(path: Path) -> dict[str, Callable[[Sequence[str]], Any]]:
@@ -68,15 +68,12 @@ def _peers(path: Path) -> dict[str, Callable[[Sequence[str]], Any]]:
     }
 
 
-def _cells(record: dict[str, Any]) -> tuple[str, ...]:
-    speeds, shares = record["tokens_per_second"], record["share_of_peer"]
-    return (
-        record["case"],
-        f"{record['tokens_per_document']:.0f}",
-        record["packer"].partition("(")[0],
-        f"{speeds['path']:,.0f}",
-        f"{speeds['encode_batch']:,.0f}",
-        f"{shares['encode_batch']:.2f}",
-        f"{speeds['encode_batch_fast']:,.0f}",
-        f"{shares['encode_batch_fast']:.2f}",
-    )
+def _cells(record: dict[str, Any]) -> list[tuple[str, ...]]:
+    start = (record["case"], f"{record['tokens_per_document']:.0f}", record["packer"].partition("(")[0])
+    speeds, shares, core = (record[key] for key in ("tokens_per_second", "share_of_peer", "share_by_core_time"))
+    return [
+        ("", "", "", name, f"{speed:,.0f}", *(f"{s[name]:.2f}" for s in (shares, core)))
+        if name in shares
+        else (*start, name, f"{speed:,.0f}", "", "")
+        for name, speed in speeds.items()
+    ]
