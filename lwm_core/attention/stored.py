@@ -147,7 +147,7 @@ def _fit(placement: Placement, stored: Stored) -> Stored:
 
     if not isinstance(stored, Quantised):
         return fit(stored)
-    return Quantised(fit(stored.steps), fit(stored.scale.swapaxes(1, 2)).swapaxes(1, 2))
+    return Quantised(fit(stored.steps), fit(stored.scale.swapaxes(1, 2)[..., None])[..., 0].swapaxes(1, 2))
 
 
 def _spec(placement: Placement, stored: Stored):

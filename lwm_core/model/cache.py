@@ -10,6 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
+from jax.sharding import AxisType
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from lwm_core.attention.base import AbstractAttention
@@ -19,6 +20,8 @@ from lwm_core.mesh.axes import SEQUENCE, constrain
 
 
 CacheDtype = Literal["float32", "bfloat16", "int8"]
+
+_AXES = (None, "batch", "sequence", "kv_heads", None)
 
 
 class LayerCache(NamedTuple):
@@ -48,12 +51,10 @@ class KVCache(eqx.Module):
             raise ValueError(f"A cache of {dtype} is not offered: use one of {', '.join(get_args(CacheDtype))}.")
         shape = layers, batch, length, heads, dim
         if name == "int8":
-            scale = jnp.zeros((layers, batch, heads, length), jnp.float32)
-            room = Quantised(
-                _spread(jnp.zeros(shape, jnp.int8)), constrain(scale, None, "batch", "kv_heads", "sequence")
-            )
+            scale = _spread(jnp.zeros((layers, batch, heads, length)), None, "batch", "kv_heads", "sequence")
+            room = Quantised(_spread(jnp.zeros(shape, jnp.int8), *_AXES), scale)
         else:
-            room = _spread(jnp.zeros(shape, name))
+            room = _spread(jnp.zeros(shape, name), *_AXES)
         nowhere = jnp.zeros((batch, length), jnp.int32)
         return KVCache(room, room, TokenCoords(nowhere, nowhere), jnp.zeros((), jnp.int32))
 
@@ -145,5 +146,9 @@ def _put(room: Shaped[Array, "..."], new: Shaped[Array, "..."], used: Int32[Arra
     return jnp.where(fresh, found, room)
 
 
-def _spread(room: Array) -> Array:
-    return constrain(room, None, "batch", "sequence", "kv_heads", None)
+def _spread(room: Array, *logical: str | None) -> Array:
+    """Laid out over the ambient mesh by its logical axes; whole where a mesh is explicit, as every operand of a
+    write would have to be laid out alike there."""
+    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
+        return room
+    return constrain(room, *logical)

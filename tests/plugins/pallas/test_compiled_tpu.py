@@ -8,6 +8,7 @@ import platform
 import re
 import sys
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import pytest
@@ -15,6 +16,7 @@ from jax.sharding import NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from lwm_core.attention import LocalAttention, TokenCoords, Visibility
 from lwm_core.mesh import MeshSpec, compile_ahead, tpu_devices
+from lwm_core.model import TransformerFamily
 from lwm_pallas.tpu.kernel import TPUKernel
 from lwm_ring.ring import RingAttention
 
@@ -24,6 +26,7 @@ pytestmark = pytest.mark.skipif(
     reason="libtpu is for Linux on x86-64",
 )
 
+KEY = jax.random.key(0)
 CASES = [
     ("v4", "bfloat16", 128, Visibility()),
     ("v5e", "float32", 64, Visibility(4, 100)),
@@ -90,3 +93,23 @@ def test_a_ring_copies_and_merges_nothing_between_hops():
     (body,) = [part for part in text.split("\n\n") if "collective-permute-start(" in part]
     order = re.findall(r"(collective-permute-start|collective-permute-done|conditional)\(", body)
     assert order == ["collective-permute-start"] * 3 + ["conditional"] + ["collective-permute-done"] * 3
+
+
+def test_a_decoding_step_reads_eight_bits_in_the_compiled_program():
+    """A step of one token on a cache of int8: the kernel is in it, and no cache in the dtype of the queries."""
+    family = TransformerFamily(vocab_size=64, width=512, layers=2, heads=8, kv_heads=2, ffn=256, dtype="bfloat16")
+    attention = LocalAttention(TPUKernel(block_q=128, block_k=512, interpret=False))
+    model = eqx.filter_eval_shape(lambda: eqx.tree_at(lambda m: m.attention, family.init(key=KEY), attention))
+    cache = jax.eval_shape(lambda: family.init(key=KEY).empty_cache(1, 8192, "int8"))
+    where = SingleDeviceSharding(tpu_devices("v5e")[0])
+    arrays, rest = eqx.partition((model, cache), lambda x: isinstance(x, jax.ShapeDtypeStruct))
+
+    def step(arrays, token):
+        model, cache = eqx.combine(arrays, rest)
+        return model.hidden(token, TokenCoords.of_rows(1, 1, 9), cache=cache)
+
+    placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where), arrays)
+    token = jax.ShapeDtypeStruct((1, 1), "int32", sharding=where)
+    text = compile_ahead(jax.jit(step).lower(placed, token)).as_text()
+    assert "attention_forward" in text
+    assert not re.search(r"(?:bf16|f32)\[(?:2,)?1,8192,2,64\]", text)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType
 
 from lwm_core.attention import TokenCoords
 from lwm_core.mesh import MeshSpec
@@ -55,6 +56,16 @@ def test_chunks_and_tokens_as_on_one_device(models, dtype, room):
     if room == 32:
         held = cache.k.steps.addressable_shards[0].data
         assert held.shape == (2, 2, 8, 1, 8), "each device holds its own slots and heads"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_a_mesh_with_explicit_axes_decodes_too(models, dtype):
+    alone, ring = models
+    want, cache = step(alone, TOKENS[:, :6], jnp.int32(0), alone.empty_cache(2, 16, dtype))
+    mesh = jax.make_mesh((1, 1, 2, 4), ("dp", "fsdp", "tp", "sp"), axis_types=(AxisType.Explicit,) * 4)
+    with jax.set_mesh(mesh):
+        got, cache = step(ring, TOKENS[:, :6], jnp.int32(0), ring.empty_cache(2, 16, dtype))
+    np.testing.assert_allclose(got, want, atol=2e-5 if dtype == "float32" else 0.05)
 
 
 @pytest.mark.parametrize(("tokens", "dtype"), [(1, "float32"), (4, "float32"), (4, "int8")])
