@@ -58,6 +58,15 @@ def test_forward_and_backward_compile(generation, dtype, dim, rule):
     assert text.count("tpu_custom_call") >= 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("generation", ["v4", "v5e", "v5p", "v6e"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+@pytest.mark.parametrize("dim", [64, 128, 256])
+def test_the_default_blocks_fit_the_memory_of_every_generation(generation, dtype, dim):
+    """Mosaic refuses what does not fit its vector memory; with frames and a window, most operands are needed."""
+    compiled(generation, dtype, dim, Visibility(4, 3000), 4096, TPUKernel(interpret=False))
+
+
 def test_memory_grows_with_the_row_and_not_with_its_square():
     """From 64 to 512 blocks a side, tables of visits included."""
     kernel = TPUKernel(block_q=128, block_k=128, interpret=False)
