@@ -6,7 +6,7 @@ import JAX, writes nothing (see `write`), and knows no codes (see `tokens`).
 
 import importlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -101,6 +101,22 @@ def read_video(
     return frames
 
 
+def stream_video(path: str | Path, how: Sampling | None = None) -> Iterator[tuple[UInt8[np.ndarray, "Y X 3"], float]]:
+    """The same frames one at a time, each with its second, in memory that does not grow with the film.
+
+    Raises as `read_video` does, for a file that breaks off after its last whole frame.
+    """
+    how, seen, count = how or Sampling(), _Progress(), 0
+    for pixels, seconds in _sampled(Path(path), how, seen):
+        count += 1
+        yield pixels, seconds
+    if not count:
+        reason = seen.problem or f"no frame between {how.start} s and {how.stop or 'the end'}"
+        raise VideoError(f"{path}: {reason}. Give a video file with frames in that stretch.")
+    if seen.problem:
+        raise VideoError(f"{path}: {seen.problem}. {count} frames were decoded: give a whole file.")
+
+
 def read_picture(path: str | Path, how: Sampling | None = None) -> Frames:
     """One frame from a picture file; raises `VideoError` naming file and reason."""
     image_module = need("PIL.Image")
@@ -136,23 +152,26 @@ class _Progress:
     decoded: int = 0
     promised: int = 0
     problem: str = ""
-    pixels: list[np.ndarray] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
 
 
 def _collect(path: Path, how: Sampling) -> Frames:
-    seen, due = _Progress(), how.start
+    seen, pixels, seconds = _Progress(), [], []
+    for picture, second in _sampled(path, how, seen):
+        pixels.append(picture)
+        seconds.append(second)
+    empty = np.zeros((0, 1, 1, 3), np.uint8)
+    return Frames(np.stack(pixels) if pixels else empty, np.array(seconds, np.float64), path.name, seen.problem)
+
+
+def _sampled(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple[UInt8[np.ndarray, "Y X 3"], float]]:
+    due = how.start
     for picture, seconds, length in _decode(path, how, seen):
         # A frame is due when it is the one on the screen at that instant: it lasts until seconds + length.
         if how.fps is not None and seconds + length <= due + 1e-6:
             continue
-        seen.pixels.append(fit_picture(picture(), how))
-        seen.seconds.append(seconds)
+        yield fit_picture(picture(), how), seconds
         while how.fps is not None and due + 1e-6 < seconds + length:
             due = how.start + (round((due - how.start) * how.fps) + 1) / how.fps
-    empty = np.zeros((0, 1, 1, 3), np.uint8)
-    frames = Frames(np.stack(seen.pixels) if seen.pixels else empty, np.array(seen.seconds, np.float64), path.name)
-    return replace(frames, problem=seen.problem)
 
 
 def _decode(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple]:

@@ -15,6 +15,7 @@ from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
 from lwm_registry.cli.evaluate import evaluate
+from lwm_registry.cli.ingest import ingest
 from lwm_registry.cli.plugins import plugins
 from lwm_registry.cli.problems import told
 from lwm_registry.cli.resume import resume
@@ -24,7 +25,7 @@ from lwm_registry.cli.train import train
 from lwm_registry.cli.validate import validate
 
 
-COMMANDS = (plugins, doctor, describe, validate, train, resume, sample, evaluate, synthesise, ablate, demo)
+COMMANDS = (plugins, doctor, describe, ingest, validate, train, resume, sample, evaluate, synthesise, ablate, demo)
 
 app = typer.Typer(
     name="lwm",

@@ -27,6 +27,8 @@ def _holds(*names: str) -> Callable[[str], bool]:
 
 # What a path looks like → the source that reads such data, whose class has `scan(path, records, longest)`.
 LOOKS: tuple[tuple[Callable[[str], bool], str], ...] = (
+    (_ends(".shard.parquet"), "shards"),
+    (_holds("shards.json", "ingest.json"), "shards"),
     (_ends(".jsonl", ".ndjson", ".json"), "jsonl"),
     (_ends(".parquet"), "parquet"),
     (_ends(".txt", ".text", ".md"), "text"),
