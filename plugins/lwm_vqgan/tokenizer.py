@@ -1,90 +1,33 @@
-"""The VQGAN as a vision tokenizer, and its static family.
+"""The static family of VQGANs: its options, and a tokenizer fresh or from a file.
 
-Owns the path from pixels in [0, 1] to codes and back, in pieces of a fixed number of frames, and the options
-of the family. Layers, weight files and training are elsewhere.
+Owns what happens when options and a file disagree. The tokenizer itself is `vqgan`'s, files are `weights`'.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.core import Tracer
-from jaxtyping import Array, Float, Int32, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
-from lwm_core.vision import AbstractVisionFamily, AbstractVisionTokenizer
-from lwm_vqgan.layers import Conv
-from lwm_vqgan.network import Decoder, Encoder
-from lwm_vqgan.quantize import Codebook, Embedding
+from lwm_core.vision import AbstractVisionFamily
+from lwm_vqgan.passport import must_match
+from lwm_vqgan.probe import find_range
 from lwm_vqgan.shape import SIZES, VQGANShape
+from lwm_vqgan.vqgan import GIVEN, VQGAN, skeleton
 from lwm_vqgan.weights import fill, read_weights
-
-
-class VQGAN(AbstractVisionTokenizer):
-    """Frames to a grid of codes and back. Paths in this tree are the names of the published tensors.
-
-    Memory is bounded by `frames_at_once`, whatever the number of frames; every piece runs in the same compiled
-    program, so codes do not depend on which frames share a call.
-    """
-
-    encoder: Encoder
-    quant_conv: Conv
-    quantize: Codebook
-    post_quant_conv: Conv
-    decoder: Decoder
-    shape: VQGANShape = eqx.field(static=True)
-    frames_at_once: int = eqx.field(static=True)
-    codebook_size: int = eqx.field(static=True)
-    codes_per_frame: int = eqx.field(static=True)
-    frame_size: tuple[int, int] = eqx.field(static=True)
-
-    def __init__(self, shape: VQGANShape, frames_at_once: int, *, key: PRNGKeyArray):
-        encoder, quant, codes, post, decoder = jax.random.split(key, 5)
-        self.encoder = Encoder(shape, key=encoder)
-        self.quant_conv = Conv(shape.code_dim, shape.code_dim, 1, key=quant)
-        self.quantize = Codebook(Embedding(shape.codebook, shape.code_dim, key=codes))
-        self.post_quant_conv = Conv(shape.code_dim, shape.code_dim, 1, key=post)
-        self.decoder = Decoder(shape, key=decoder)
-        self.shape, self.frames_at_once = shape, frames_at_once
-        self.codebook_size, self.codes_per_frame = shape.codebook, shape.grid**2
-        self.frame_size = (shape.frame, shape.frame)
-
-    def encode(self, frames: Float[Array, "N Y X 3"]) -> Int32[Array, "N P"]:
-        """Codes of each frame in raster order, from pixels in [0, 1]."""
-        if frames.shape[1:] != (*self.frame_size, 3):
-            raise ValueError(
-                f"Frames of shape {frames.shape}: this tokenizer takes (N, {self.shape.frame}, {self.shape.frame}, "
-                f"3). Read them with Sampling(size={self.shape.frame}), or choose another size of tokenizer."
-            )
-        return _in_pieces(_encode, self, frames, self.frames_at_once)
-
-    def decode(self, codes: Int32[Array, "N P"]) -> Float[Array, "N Y X 3"]:
-        """Frames, clipped to [0, 1]."""
-        if codes.shape[1] != self.codes_per_frame:
-            raise ValueError(f"{codes.shape[1]} codes per frame: this tokenizer has {self.codes_per_frame}.")
-        return _in_pieces(_decode, self, codes, self.frames_at_once)
-
-    def latents(self, frames: Float[Array, "N Y X 3"]) -> Float[Array, "N Yl Xl D"]:
-        """What is quantised, from pixels in [0, 1]."""
-        low, high = self.shape.pixel_range
-        return self.quant_conv(self.encoder(low + (high - low) * frames))
-
-    def pixels(self, latents: Float[Array, "N Yl Xl D"]) -> Float[Array, "N Y X 3"]:
-        """Pixels, 0 black and 1 white, not clipped, from latents or from code vectors."""
-        low, high = self.shape.pixel_range
-        return (self.decoder(self.post_quant_conv(latents)) - low) / (high - low)
 
 
 class VQGANFamily(AbstractVisionFamily):
     """A VQGAN by a named size; anything else that is given overrides that size's value.
 
-    The default is the tokenizer of LWM and aMUSEd: 256 pixels, 16×16 codes of 8192. The other options are as
-    in `VQGANShape`; `frames_at_once` bounds memory while encoding and decoding.
+    With no size, `init` makes the tokenizer of LWM and aMUSEd ("full": 256 pixels, 16×16 codes of 8192), and
+    `restore` takes the sizes from the file; whatever is given must agree with the file. The other options are as in
+    `VQGANShape`; `frames_at_once` bounds memory while encoding and decoding.
     """
 
-    size: str = eqx.field(static=True, default="full")
+    size: str | None = eqx.field(static=True, default=None)
     frame: int | None = eqx.field(static=True, default=None)
     channels: tuple[int, ...] | None = eqx.field(static=True, default=None)
     blocks: int | None = eqx.field(static=True, default=None)
@@ -98,77 +41,53 @@ class VQGANFamily(AbstractVisionFamily):
     def __check_init__(self):
         if self.frames_at_once < 1:
             raise ValueError(f"frames_at_once={self.frames_at_once}: give 1 or more.")
-        self.shape  # noqa: B018 (an option that does not fit is an error now, not at the first use)
+        if self.size not in (None, *SIZES):
+            raise ValueError(f"No VQGAN size {self.size!r}: give one of {', '.join(SIZES)}, and override from there.")
+        if self.size is not None or self.channels is not None:  # otherwise a file may yet say how many levels there are
+            self.shape  # noqa: B018 (an option that does not fit is an error now, not at the first use)
 
     @property
     def shape(self) -> VQGANShape:
-        """Every size in numbers."""
-        if self.size not in SIZES:
-            raise ValueError(f"No VQGAN size {self.size!r}: give one of {', '.join(SIZES)}, and override from there.")
-        names = ("frame", "channels", "blocks", "codebook", "code_dim", "groups", "patch", "pixel_range")
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        return VQGANShape(**{**SIZES[self.size].__dict__, **given})
+        """Every size in numbers, of a tokenizer that `init` makes."""
+        return VQGANShape(**{**vars(SIZES["full"]), **self.given})
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The sizes that were asked for, by name or by number."""
+        named = {} if self.size is None else vars(SIZES[self.size])
+        return {**named, **{name: getattr(self, name) for name in _SIZES if getattr(self, name) is not None}}
 
     def init(self, *, key: PRNGKeyArray) -> VQGAN:
         return VQGAN(self.shape, self.frames_at_once, key=key)
 
     def restore(self, path: str | Path) -> VQGAN:
-        """The tokenizer with the weights at `path`. Raises `FileNotFoundError`, or `ValueError` naming the size or
-        the tensor that does not fit."""
+        """The tokenizer with the weights at `path`: a file of ours, a folder of diffusers or open-muse, or LWM's.
+
+        A format that does not say its pixel range has it found by `probe`, unless `pixel_range` is given. Raises
+        `FileNotFoundError`, or `ValueError` naming the size or the tensor that does not fit.
+        """
         weights = read_weights(Path(path))
-        if weights.shape is not None:
-            _same_shape(self.shape, weights.shape, path)
-        return fill(eqx.filter_eval_shape(self.init, key=jax.random.key(0)), weights.tensors, path)
+        _must_agree(self.given, weights.sizes, path)
+        shape = VQGANShape(**{**vars(SIZES["full"]), **self.given, **weights.sizes})
+        stated = weights.facts.get("range_from", GIVEN)
+        made = fill(skeleton(shape, self.frames_at_once, str(stated)), weights.tensors, path)
+        must_match(made, weights.facts, path)
+        if "pixel_range" in weights.sizes or self.pixel_range is not None:
+            return made
+        return find_range(made, path)
 
 
-def _same_shape(asked: VQGANShape, found: VQGANShape, path: str | Path) -> None:
-    differing = {k: (v, found.__dict__[k]) for k, v in asked.__dict__.items() if found.__dict__[k] != v}
+_SIZES = tuple(field.name for field in dataclasses.fields(VQGANShape))
+
+
+def _must_agree(asked: dict[str, Any], found: Mapping[str, Any], path: str | Path) -> None:
+    differing = {name: (asked[name], there) for name, there in found.items() if asked.get(name, there) != there}
     if not differing:
         return
-    named = next((f"size={name!r}" for name, shape in SIZES.items() if shape == found), None)
+    named = next((f"size={name!r}" for name, shape in SIZES.items() if vars(shape) == found), None)
     fix = named or ", ".join(f"{name}={there!r}" for name, (_, there) in differing.items())
     told = "; ".join(f"{name} is {there!r}, not {here!r}" for name, (here, there) in differing.items())
-    raise ValueError(f"{path} holds a VQGAN of another size: {told}. Build the family with {fix}.")
-
-
-Run = Callable[[VQGAN, Array | np.ndarray], Array]
-
-
-def _at_full_precision(run: Callable[[VQGAN, Array], Array]) -> Run:
-    def precise(tokenizer, batch):
-        with jax.default_matmul_precision("highest"):
-            return run(tokenizer, batch)
-
-    return eqx.filter_jit(precise)
-
-
-@_at_full_precision
-def _encode(tokenizer: VQGAN, frames: Float[Array, "N Y X 3"]) -> Int32[Array, "N P"]:
-    return tokenizer.quantize.nearest(tokenizer.latents(frames)).reshape(frames.shape[0], -1)
-
-
-@_at_full_precision
-def _decode(tokenizer: VQGAN, codes: Int32[Array, "N P"]) -> Float[Array, "N Y X 3"]:
-    grid = tokenizer.shape.grid
-    vectors = tokenizer.quantize.lookup(codes).reshape(codes.shape[0], grid, grid, -1)
-    return jnp.clip(tokenizer.pixels(vectors), 0, 1)
-
-
-def _in_pieces(run: Run, tokenizer: VQGAN, batch: Array, size: int) -> Array:
-    """`run` over pieces of exactly `size` entries, the last one filled up with zeros.
-
-    Under a trace the pieces are a loop of the program; otherwise a loop on the host, which compiles once for
-    every number of frames there may be.
-    """
-    count = batch.shape[0]
-    short = -count % size
-    if count == 0:
-        return run(tokenizer, jnp.zeros((size, *batch.shape[1:]), batch.dtype))[:0]
-    if isinstance(batch, Tracer):
-        filled = jnp.pad(batch, [(0, short), *[(0, 0)] * (batch.ndim - 1)])
-        pieces = jax.lax.map(lambda piece: run(tokenizer, piece), filled.reshape(-1, size, *batch.shape[1:]))
-        return pieces.reshape(count + short, *pieces.shape[2:])[:count]
-    host = np.asarray(batch)
-    host = np.concatenate([host, np.zeros((short, *host.shape[1:]), host.dtype)])
-    pieces = [np.asarray(run(tokenizer, host[at : at + size])) for at in range(0, count, size)]
-    return jnp.asarray(np.concatenate(pieces)[:count])
+    raise ValueError(
+        f"{path} holds a VQGAN of another size: {told}. "
+        f"Build the family with {fix}, or with no size to take the file's."
+    )

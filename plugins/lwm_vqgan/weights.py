@@ -1,8 +1,9 @@
-"""Weight files of the VQGAN: writing ours, reading any format in `READERS`, filling a network with them.
+"""Weight files of the VQGAN: writing ours and diffusers', reading any in `READERS`, filling a network with them.
 
 Owns the seam behind `restore`: a reader says whether a path is its own and gives tensors under the published
 names (those of the tree, convolutions O I Ky Kx). A further format is one more reader. Our own file is
-safetensors with those names, so the tensors are what aMUSEd's files hold; the header says the sizes.
+safetensors with those names, so the tensors are what aMUSEd's files hold; the header says the sizes. A folder that
+is written for diffusers carries the same header, so it comes back whole.
 """
 
 import json
@@ -17,6 +18,19 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lwm_vqgan.formats.readers import (
+    DIFFUSERS_WEIGHTS,
+    SAFETENSORS,
+    Found,
+    is_folder,
+    is_pickle,
+    is_safetensors,
+    read_flax,
+    read_folder,
+    read_safetensors,
+    tensors_of,
+)
+from lwm_vqgan.formats.sizes import diffusers_of_sizes
 from lwm_vqgan.shape import VQGANShape
 
 
@@ -27,10 +41,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """What a file holds: tensors by published name, the sizes if it says them, and free facts."""
+    """What a file holds: tensors by published name, the fields of `VQGANShape` that it tells, and free facts."""
 
     tensors: Mapping[str, np.ndarray]
-    shape: VQGANShape | None = None
+    sizes: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
@@ -45,13 +59,23 @@ class Reader:
 
 def save_weights(tree, shape: VQGANShape, path: str | Path, facts: Mapping[str, object] | None = None) -> None:
     """Writes the arrays of `tree` as safetensors, whole or not at all; `facts` (JSON data) go into the header."""
-    path = Path(path)
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "shape": json.dumps(shape.plain()),
-        "facts": json.dumps(facts or {}),
-    }
+    _write(tree, _header_of(shape, facts), Path(path))
+
+
+def save_diffusers(tree, shape: VQGANShape, folder: str | Path, facts: Mapping[str, object] | None = None) -> None:
+    """Writes a folder that `diffusers.VQModel.from_pretrained` reads; raises `ValueError` for sizes it has not."""
+    folder, config = Path(folder), diffusers_of_sizes(shape)
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(tree, {**_header_of(shape, facts), "format": "pt", "lwm": FORMAT}, folder / DIFFUSERS_WEIGHTS)
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def _header_of(shape: VQGANShape, facts: Mapping[str, object] | None) -> dict[str, str]:
+    said = {"shape": json.dumps(shape.plain()), "facts": json.dumps(facts or {})}
+    return {"format": FORMAT, "version": VERSION, **said}
+
+
+def _write(tree, header: dict[str, str], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     save_file({name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(tree)}, partial, metadata=header)
     partial.replace(path)
@@ -65,7 +89,9 @@ def read_weights(path: Path) -> Weights:
         if reader.accepts(path):
             return reader.read(path)
     known = ", ".join(reader.name for reader in READERS)
-    raise ValueError(f"{path} is in no known weight format: give one of {known}.")
+    inside = next((path / name for name in ("vqvae", "vae", "movq") if is_folder(path / name)), None)
+    hint = f" Did you mean {inside}?" if inside else ""
+    raise ValueError(f"{path} is in no known weight format: give one of {known}.{hint}")
 
 
 def fill(skeleton: T, tensors: Mapping[str, np.ndarray], path: str | Path) -> T:
@@ -88,17 +114,22 @@ def named_leaves(tree) -> list[tuple[str, Any]]:
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in flat]
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and path.suffix == ".safetensors" and _header(path).get("format") == FORMAT
+def _ours(path: Path) -> Path | None:
+    """The file that carries our header: `path`, or the one in a folder that was written for diffusers."""
+    file = next((path / name for name in SAFETENSORS if (path / name).is_file()), path)
+    if not is_safetensors(file):
+        return None
+    header = _header(file)
+    return file if FORMAT in (header.get("format"), header.get("lwm")) else None
 
 
 def _read_ours(path: Path) -> Weights:
-    header = _header(path)
+    file = _ours(path) or path
+    header = _header(file)
     if header.get("version") != VERSION:
         raise ValueError(f"{path} is of version {header.get('version')}: this program reads version {VERSION}.")
-    with safe_open(path, "numpy") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
-    return Weights(tensors, VQGANShape.of_plain(json.loads(header["shape"])), json.loads(header["facts"]))
+    shape = VQGANShape.of_plain(json.loads(header["shape"]))
+    return Weights(tensors_of(file), vars(shape), json.loads(header["facts"]))
 
 
 def _header(path: Path) -> dict[str, str]:
@@ -109,4 +140,13 @@ def _header(path: Path) -> dict[str, str]:
         raise ValueError(f"{path} is not a whole safetensors file ({error}): copy or train it again.") from error
 
 
-READERS: tuple[Reader, ...] = (Reader("our safetensors", _is_ours, _read_ours),)
+def _foreign(name: str, accepts: Callable[[Path], bool], read: Callable[[Path], Found]) -> Reader:
+    return Reader(name, accepts, lambda path: Weights(*read(path)))
+
+
+READERS: tuple[Reader, ...] = (
+    Reader("our safetensors", lambda path: _ours(path) is not None, _read_ours),
+    _foreign("a folder of diffusers or open-muse (config.json and safetensors)", is_folder, read_folder),
+    _foreign("a safetensors file with their names", is_safetensors, read_safetensors),
+    _foreign("LWM's flax pickle", is_pickle, read_flax),
+)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from lwm_core.testing.vision_tokenizer import check_vision_tokenizer
 from lwm_core.vision.video import Sampling, read_video
-from lwm_vqgan.shape import SIZES
+from lwm_vqgan.shape import SIZES, VQGANShape
 from lwm_vqgan.tokenizer import VQGANFamily
 from lwm_vqgan.train.score import score
 from lwm_vqgan.weights import read_weights, save_weights
@@ -49,7 +49,7 @@ def test_weights_come_back_bit_for_bit(tmp_path):
     assert jax.tree.structure(back) == jax.tree.structure(tokenizer)
     assert all(np.array_equal(a, b) for a, b in zip(*map(jax.tree.leaves, (back, tokenizer)), strict=True))
     found = read_weights(tmp_path / "t.safetensors")
-    assert found.facts == {"steps": 3} and found.shape == SIZES["tiny"]
+    assert found.facts == {"steps": 3} and VQGANShape(**found.sizes) == SIZES["tiny"]
     assert [path.name for path in tmp_path.iterdir()] == ["t.safetensors"]
 
 
@@ -58,7 +58,7 @@ def test_files_that_do_not_fit_are_named_with_what_to_do(tmp_path):
     tokenizer = VQGANFamily("tiny").init(key=jax.random.key(0))
     save_weights(tokenizer, tokenizer.shape, path)
     with pytest.raises(ValueError, match=r"another size: frame is 16, not 256.*Build the family with size='tiny'"):
-        VQGANFamily().restore(path)
+        VQGANFamily("full").restore(path)
     with pytest.raises(ValueError, match="code_dim is 4, not 8. Build the family with size='tiny'"):
         VQGANFamily("tiny", code_dim=8).restore(path)
     with pytest.raises(FileNotFoundError, match="No weights at"):
@@ -72,9 +72,14 @@ def test_files_that_do_not_fit_are_named_with_what_to_do(tmp_path):
     save_file({**tensors, "quant_conv.bias": np.zeros(5, np.float32)}, path, metadata=header)
     with pytest.raises(ValueError, match=r"quant_conv.bias has shape \(5,\), this VQGAN needs \(4,\)"):
         VQGANFamily("tiny").restore(path)
-    save_file(tensors, path)
-    with pytest.raises(ValueError, match="no known weight format"):
+    save_file({"model.weight": np.zeros(3, np.float32)}, path)
+    with pytest.raises(ValueError, match="holds no VQGAN of a known kind"):
         VQGANFamily("tiny").restore(path)
+    other = tmp_path / "t.txt"
+    other.write_text("no weights")
+    with pytest.raises(ValueError, match="no known weight format: give one of our safetensors, a folder of diffusers"):
+        VQGANFamily("tiny").restore(other)
+    save_weights(tokenizer, tokenizer.shape, path)
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(ValueError, match="not a whole safetensors file"):
         VQGANFamily("tiny").restore(path)

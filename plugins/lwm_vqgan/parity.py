@@ -1,0 +1,140 @@
+"""`python -m lwm_vqgan.parity FILM`: this network beside diffusers' `VQModel`, on the same weights and pictures.
+
+Owns the comparison and its figures: latents, codes, pixels, the way out and in again, and the time to encode,
+measured in turns. Needs the extra `parity` (torch and diffusers). No weights are fetched: they are random.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import tempfile
+import time
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lwm_core.vision.video import Sampling, read_video
+from lwm_vqgan.formats.sizes import diffusers_of_sizes
+from lwm_vqgan.shape import SIZES, VQGANShape
+from lwm_vqgan.tokenizer import VQGANFamily
+from lwm_vqgan.vqgan import VQGAN
+from lwm_vqgan.weights import named_leaves, save_diffusers
+
+
+SHAPES = {"full": SIZES["full"], "small": VQGANShape(64, (32, 64, 64), 1, 512, 8, 8, 1, (-1.0, 1.0))}
+PACKAGES = ("jax", "jaxlib", "torch", "diffusers", "numpy")
+
+
+def main() -> None:
+    """Prints the figures, and keeps them in `--out`."""
+    parser = argparse.ArgumentParser("python -m lwm_vqgan.parity", description="Compare with diffusers on CPU.")
+    parser.add_argument("film", type=Path, help="a video file whose frames are encoded")
+    parser.add_argument("--sizes", nargs="+", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=3, help="of timing, one of each in turn")
+    parser.add_argument("--out", type=Path, help="a JSON file")
+    asked = parser.parse_args()
+    records = [compare(name, frames_of(asked.film, name, asked.frames), asked.rounds) for name in asked.sizes]
+    run = {
+        "command": f"python -m lwm_vqgan.parity assets/clip/big_buck_bunny.mp4 --frames {asked.frames}",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": f"{jax.local_device_count()} {jax.default_backend()} device, {platform.machine()}",
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in PACKAGES},
+    }
+    text = json.dumps({"run": run, "records": records}, indent=1)
+    print(text)
+    if asked.out:
+        asked.out.write_text(text + "\n")
+
+
+def frames_of(film: Path, name: str, count: int) -> np.ndarray:
+    """`count` pictures `[N, Y, X, 3]` in [0, 1], spread over the film's first 40 seconds."""
+    return read_video(film, Sampling(SHAPES[name].frame, fps=count / 40, stop=40.0)).unit()[:count]
+
+
+def compare(name: str, frames: np.ndarray, rounds: int) -> dict[str, Any]:
+    """The figures of one size."""
+    torch, VQModel = import_module("torch"), import_module("diffusers").VQModel
+    torch.manual_seed(0)
+    config = {key: value for key, value in diffusers_of_sizes(SHAPES[name]).items() if not key.startswith("_")}
+    theirs = VQModel(**config).eval()
+    shown = torch.from_numpy(np.ascontiguousarray(2 * frames.transpose(0, 3, 1, 2) - 1))
+    with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+        latents = theirs.encode(shown).latents
+        _spread_codes(torch, theirs, latents)
+        theirs.save_pretrained(f"{folder}/theirs")
+        family = VQGANFamily(frame=SHAPES[name].frame, pixel_range=(-1.0, 1.0), frames_at_once=1)
+        ours = family.restore(f"{folder}/theirs")
+        facts = _difference(torch, theirs, ours, shown, frames, latents)
+        facts |= {"round_trip_bit_equal": _round_trip(VQModel, theirs, ours, family, Path(folder))}
+        facts |= _speed(torch, theirs, ours, shown, frames, rounds)
+    return {"size": name, "frame": SHAPES[name].frame, "frames": len(frames), **facts}
+
+
+def _spread_codes(torch: Any, model: Any, latents: Any) -> None:
+    """Codes as wide as the latents are: fresh ones lie within 1e-4 of zero, where rounding decides between them."""
+    flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    weight = model.quantize.embedding.weight
+    weight.copy_(flat.mean(0) + flat.std(0) * torch.randn(weight.shape))
+
+
+def _difference(torch: Any, theirs: Any, ours: VQGAN, shown: Any, frames: np.ndarray, latents: Any) -> dict[str, Any]:
+    quantised, _, (_, _, codes) = theirs.quantize(latents)
+    pixels = (theirs.decode(quantised, force_not_quantize=False).sample.clamp(-1, 1) + 1) / 2
+    codes = codes.reshape(len(frames), -1).numpy()
+    with jax.default_matmul_precision("highest"):
+        made = jnp.concatenate([ours.latents(jnp.asarray(frame[None])) for frame in frames])
+    found = np.asarray(ours.encode(jnp.asarray(frames)))
+    together = np.asarray(ours.with_sizes(frames_at_once=len(frames)).encode(jnp.asarray(frames)))
+    drawn = np.asarray(ours.decode(jnp.asarray(codes)))
+    return {
+        "latents_max_difference": float(np.abs(np.asarray(made) - latents.permute(0, 2, 3, 1).numpy()).max()),
+        "latents_std": float(latents.std()),
+        "codes": codes.size,
+        "codes_used": len(np.unique(codes)),
+        "codes_that_differ": int((found != codes).sum()),
+        "codes_that_differ_by_batch_size": int((found != together).sum()),
+        "pixels_max_difference": float(np.abs(drawn - pixels.permute(0, 2, 3, 1).numpy()).max()),
+    }
+
+
+def _round_trip(VQModel: Any, theirs: Any, ours: VQGAN, family: VQGANFamily, folder: Path) -> bool:
+    """diffusers → here → diffusers → here, every tensor compared by its bits."""
+    save_diffusers(ours, ours.shape, folder / "ours")
+    again = VQModel.from_pretrained(folder / "ours")
+    back = dict(named_leaves(family.restore(folder / "ours")))
+    wanted = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
+    found = {name: tensor.numpy() for name, tensor in again.state_dict().items()}
+    same = [np.array_equal(wanted[n], found[n]) and np.array_equal(wanted[n], np.asarray(back[n])) for n in wanted]
+    return all(same) and set(wanted) == set(found) == set(back)
+
+
+def _speed(torch: Any, theirs: Any, ours: VQGAN, shown: Any, frames: np.ndarray, rounds: int) -> dict[str, Any]:
+    held = jnp.asarray(frames)
+
+    def theirs_once() -> None:
+        for picture in shown:  # in pieces as ours are, so that neither gains by holding more memory
+            theirs.quantize(theirs.encode(picture[None]).latents)
+
+    runs = {"diffusers": theirs_once, "ours": lambda: jax.block_until_ready(ours.encode(held))}
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for turn in range(rounds + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            if turn:  # the first turn compiles
+                seconds[name].append(round(time.perf_counter() - start, 4))
+    medians = {name: statistics.median(taken) for name, taken in seconds.items()}
+    return {"encode_seconds": seconds, "times_diffusers": round(medians["diffusers"] / medians["ours"], 3)}
+
+
+if __name__ == "__main__":
+    main()
