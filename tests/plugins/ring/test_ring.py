@@ -1,7 +1,5 @@
 """The ring over simulated devices: the definition's numbers at every ring size, and no hop too many."""
 
-from functools import lru_cache
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +18,7 @@ from lwm_core.attention import (
 from lwm_core.layout import AbstractLayout, Contiguous, Striped, Zigzag
 from lwm_core.mesh import MeshSpec
 from lwm_core.testing.attention import AttentionCase, Inputs, assert_near, check_attention, inputs_of, oracle
+from lwm_ring.accuracy import NAMES, measure, table
 from lwm_ring.ring import RingAttention
 
 
@@ -47,27 +46,29 @@ def run(attention, inputs: Inputs, rule: Visibility):
     return [np.asarray(x, np.float64) for x in call(*map(jnp.asarray, inputs[:4]), q_at, kv_at)]
 
 
-@lru_cache
-def errors(shards: int) -> tuple[list[float], list[float]]:
-    """(largest, root mean square) differences of out, dq, dk, dv from float64, in zigzag order."""
+@pytest.mark.parametrize("shards", [2, 8])
+def test_ring_is_the_definition_at_every_size(shards):
     inputs = in_order_of(Zigzag(), inputs_of(CASE), 8)
     with jax.set_mesh(MeshSpec(sp=shards).make(jax.devices()[:shards])):
         found = run(RingAttention(KERNEL), inputs, RULE)
     answer = oracle(inputs, RULE)
-    differences = [got - want for got, want in zip(found, (answer.out, *answer[2:]), strict=True)]
-    return [np.abs(d).max() for d in differences], [np.sqrt((d**2).mean()) for d in differences]
+    for got, want in zip(found, (answer.out, *answer[2:]), strict=True):
+        assert_near(got, want, 2e-6, f"{shards} shards")
 
 
-@pytest.mark.parametrize("shards", [2, 4, 8])
-def test_ring_is_the_definition_at_every_size(shards):
-    assert max(errors(shards)[0]) < 2e-6
-
-
-def test_errors_do_not_grow_with_the_ring():
-    alone = errors(1)[1]
-    for shards in (2, 4, 8):
-        for ring, one in zip(errors(shards)[1], alone, strict=True):
-            assert ring < 1.2 * one, f"{shards} shards: rms error {ring:.2e}, one device {one:.2e}"
+@pytest.mark.parametrize(
+    ("length", "dtype", "sizes"),
+    [(128, "float32", (1, 4, 8))]
+    + [pytest.param(1024, dtype, (1, 2, 4, 8), marks=pytest.mark.slow) for dtype in ("float32", "bfloat16")],
+)
+def test_errors_do_not_grow_with_the_ring(length, dtype, sizes):
+    """Root mean square of every difference from float64, at most 1.2 times that of one device; prints the table."""
+    found = measure(length, dtype, sizes)
+    print(table(found))
+    for errors in found:
+        for name in NAMES:
+            ring, one = getattr(errors, name), getattr(found[0], name)
+            assert ring <= 1.2 * one, f"{errors.shards} shards: {name} {ring:.2e}, one device {one:.2e}"
 
 
 @pytest.mark.parametrize("layout", [Contiguous(), Striped(2)], ids=str)
