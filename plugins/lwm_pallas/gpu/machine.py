@@ -5,6 +5,7 @@ visits, softmax) is written once for both machines, so the interpreter on a CPU 
 numbers; what it cannot show is wgmma's layouts and the timing. Those are shown by compiling for sm_90a.
 """
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -59,13 +60,13 @@ class Hopper(NamedTuple):
     interpret: bool = False
 
     def rows(self, ref: Any) -> Array:
-        return plgpu.load(ref, (), layout=plgpu.Layout.WGMMA.reduce(1), optimized=False)
+        return _load(ref, plgpu.Layout.WGMMA.reduce(1))
 
     def columns(self, ref: Any) -> Array:
-        return plgpu.load(ref, (), layout=plgpu.Layout.WGMMA.reduce(0), optimized=False)
+        return _load(ref, plgpu.Layout.WGMMA.reduce(0))
 
     def tile(self, ref: Any) -> Array:
-        return plgpu.load(ref, (), layout=plgpu.Layout.WGMMA, optimized=False)
+        return _load(ref, plgpu.Layout.WGMMA)
 
     def filled(self, shape: tuple[int, ...], value: float) -> Array:
         layout = plgpu.Layout.WGMMA if len(shape) == 2 else plgpu.Layout.WGMMA.reduce(1)
@@ -102,7 +103,7 @@ class Interpreted(NamedTuple):
         return ref[...]
 
     def columns(self, ref: Any) -> Array:
-        return ref[...]
+        return _read(ref)
 
     def tile(self, ref: Any) -> Array:
         return ref[...]
@@ -131,7 +132,7 @@ def spread_down(columns: Array, like: Float[Array, "m n"]) -> Array:
 
 
 def _turned(ref: Any, across: bool) -> Any:
-    return plgpu.transpose_ref(ref, (1, 0)) if across else ref
+    return ref.transpose((1, 0)) if across else ref
 
 
 def _shape(left: Any, right: Any, across: bool) -> tuple[int, int]:
@@ -139,6 +140,23 @@ def _shape(left: Any, right: Any, across: bool) -> tuple[int, int]:
 
 
 def _dot(left: Any, right: Any, across: bool) -> Float[Array, "m n"]:
-    left, right = (x if isinstance(x, jax.Array) else x[...] for x in (left, right))
+    left, right = (x if isinstance(x, jax.Array) else _read(x) for x in (left, right))
     dims = (((1,), (1 if across else 0,)), ((), ()))
     return jax.lax.dot_general(left, right, dims, preferred_element_type=jnp.float32)
+
+
+# JAX 0.10 wants an index, later ones do without.
+_IDX = inspect.signature(plgpu.load).parameters.get("idx")
+_INDEX: tuple = ((),) if _IDX is not None and _IDX.default is inspect.Parameter.empty else ()
+
+
+def _load(ref: Any, layout: Any) -> Array:
+    return plgpu.load(ref, *_INDEX, layout=layout, optimized=False)
+
+
+def _read(ref: Any) -> Array:
+    """Shared memory that a copy will overwrite. wgmma reads it as copies do, and barriers order the two; newer
+    interpreters want an ordinary read to be told apart from them."""
+    found = ref[...]
+    plgpu.commit_smem()
+    return found
