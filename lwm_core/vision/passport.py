@@ -47,6 +47,10 @@ class Passport:
         meaning = {name: getattr(self, name) for name in _MEANING}
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
 
+    def meaning(self) -> dict[str, Any]:
+        """As JSON data, with the hash, what codes mean and nothing that was measured: what data carries."""
+        return {name: value for name, value in self.plain().items() if name in ("hash", *_MEANING)}
+
     def plain(self) -> dict[str, Any]:
         """As JSON data, with the hash."""
         values = {k: list(v) if isinstance(v, tuple) else v for k, v in dataclasses.asdict(self).items()}

@@ -16,10 +16,12 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from lwm_core.vision import AbstractVisionTokenizer
+from lwm_core.vision.passport import Passport
 from lwm_vqgan.layers import Conv
 from lwm_vqgan.network import Decoder, Encoder
 from lwm_vqgan.quantize import Codebook, Embedding
 from lwm_vqgan.shape import VQGANShape
+from lwm_vqgan.weights import digest
 
 
 GIVEN = "given"
@@ -80,6 +82,18 @@ class VQGAN(AbstractVisionTokenizer):
         """Pixels, 0 black and 1 white, not clipped, from latents or from code vectors."""
         low, high = self.shape.pixel_range
         return (self.decoder(self.post_quant_conv(latents)) - low) / (high - low)
+
+    def passport(self) -> dict[str, Any]:
+        """What its codes mean, as JSON data that tokenised data carries (see `lwm_core.vision.passport`)."""
+        return Passport(
+            tokenizer="vqgan",
+            frame=self.frame_size,
+            grid=(self.shape.grid, self.shape.grid),
+            codebook_size=self.codebook_size,
+            pixel_range=self.shape.pixel_range,
+            codebook_sha256=digest(self.quantize),
+            encoder_sha256=digest((self.encoder, self.quant_conv)),
+        ).meaning()
 
     def with_sizes(self, *, frames_at_once: int | None = None, range_from: str | None = None, **sizes: Any) -> "VQGAN":
         """The same weights with other fields that no tensor shows; `sizes` are `frame` or `pixel_range`."""

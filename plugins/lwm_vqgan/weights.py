@@ -6,6 +6,7 @@ safetensors with those names, so the tensors are what aMUSEd's files hold; the h
 is written for diffusers carries the same header, so it comes back whole.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -112,6 +113,15 @@ def named_leaves(tree) -> list[tuple[str, Any]]:
     """Every array (or shape of one) with its path in dots, such as `encoder.conv_in.weight`, in tree order."""
     flat = jax.tree_util.tree_leaves_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in flat]
+
+
+def digest(part: Any) -> str:
+    """SHA-256 of the arrays of a part, with their names and shapes."""
+    made = hashlib.sha256()
+    for name, leaf in named_leaves(part):
+        made.update(f"{name} {leaf.shape} {leaf.dtype}\n".encode())
+        made.update(np.ascontiguousarray(jax.device_get(leaf)).data)
+    return made.hexdigest()
 
 
 def _ours(path: Path) -> Path | None:

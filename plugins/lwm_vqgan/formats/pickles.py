@@ -1,13 +1,14 @@
-"""A pickle of a nested dict of arrays, read without running anything it names.
+"""A pickle of a nested dict of arrays, read by an interpreter that can build nothing else.
 
-Owns the restricted unpickler. Every global a pickle may name is replaced by an inert stand-in of this file; NumPy's
-and JAX's own rebuilding code is never reached, and any other global is refused by its name.
+Owns the few instructions of the pickle format that such a file needs. Python's own unpickler, and NumPy's and JAX's
+rebuilding code, are never reached: every global that may be named is an inert stand-in of this file, and any other
+is refused by its name.
 """
 
-import pickle
+import pickletools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -23,7 +24,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays by their path in the nested dict, joined by `/`. Raises `UnsafePickle` naming what is not an array."""
     with path.open("rb") as file:
         try:
-            tree = _Restricted(file).load()
+            tree = _Machine().run(file)
         except UnsafePickle as error:
             raise UnsafePickle(f"{path} is not read: {error}") from error
         except Exception as error:  # a damaged or hostile pickle can raise anything; none of it may pass for arrays
@@ -53,7 +54,7 @@ class _Dtype:
             raise UnsafePickle(f"an array of type {code!r} holds no plain numbers.")
         self.dtype = np.dtype(code)
 
-    def __setstate__(self, state: Any) -> None:
+    def fill(self, state: Any) -> None:
         order = state[1]
         if order in ("<", ">"):
             self.dtype = self.dtype.newbyteorder(order)
@@ -65,18 +66,14 @@ class _Array:
     def __init__(self) -> None:
         self.array: np.ndarray | None = None
 
-    def __setstate__(self, state: Any) -> None:
+    def fill(self, state: Any) -> None:
         _, shape, dtype, fortran, data = state
         self.array = _build(data, dtype, shape, "F" if fortran else "C")
 
 
-class _NdarrayName:
-    """What the global numpy.ndarray gives: a name to hand to the stand-ins, with nothing to call."""
-
-    __slots__ = ()
-
-    def __new__(cls, *_: object):
-        raise UnsafePickle("it calls numpy.ndarray, which no pickle of arrays does.")
+def _ndarray(*_: object) -> None:
+    """What the global numpy.ndarray gives: a name to hand to the other stand-ins."""
+    raise UnsafePickle("it calls numpy.ndarray, which no pickle of arrays does.")
 
 
 def _build(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
@@ -86,7 +83,7 @@ def _build(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
 
 
 def _reconstruct(kind: object, *_: object) -> _Array:
-    if kind is not _NdarrayName:
+    if kind is not _ndarray:
         raise UnsafePickle(f"it rebuilds an array as {kind!r}.")
     return _Array()
 
@@ -104,7 +101,7 @@ def _jax_array(rebuild: object, arguments: tuple, state: Any, *_: object) -> _Ar
     if rebuild is not _reconstruct:
         raise UnsafePickle(f"it rebuilds a jax array by {rebuild!r}.")
     made = _reconstruct(*arguments)
-    made.__setstate__(state)
+    made.fill(state)
     return made
 
 
@@ -117,7 +114,7 @@ def _latin1(text: object, encoding: object) -> bytes:
 
 _ALLOWED: dict[tuple[str, str], Callable] = {
     ("numpy", "dtype"): _Dtype,
-    ("numpy", "ndarray"): _NdarrayName,
+    ("numpy", "ndarray"): _ndarray,
     ("_codecs", "encode"): _latin1,
     ("jax._src.array", "_reconstruct_array"): _jax_array,
     ("jax._src.device_array", "reconstruct_device_array"): _jax_array,
@@ -126,15 +123,105 @@ _ALLOWED: dict[tuple[str, str], Callable] = {
 }
 
 
-class _Restricted(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ALLOWED[module, name]
-        except KeyError:
+_MARK = object()
+_PLAIN = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+_VALUES = {
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+}
+_TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+class _Machine:
+    """The stack and the memo of one pickle."""
+
+    def __init__(self) -> None:
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, file: BinaryIO) -> Any:
+        for code, value, _ in pickletools.genops(file):
+            if code.name == "STOP":
+                return self.stack.pop()
+            self._step(code.name, value)
+        raise UnsafePickle("it has no end.")
+
+    def _step(self, name: str, value: Any) -> None:
+        if name in _VALUES:
+            self.stack.append(value)
+        elif name in _PLAIN:
+            self.stack.append(_PLAIN[name])
+        elif name in _TUPLES:
+            self.stack.append(tuple(self._pop(_TUPLES[name])))
+        elif name in _STEPS:
+            _STEPS[name](self, value)
+        elif name not in ("PROTO", "FRAME"):
+            raise UnsafePickle(f"it holds the instruction {name}, which arrays do not need. Nothing of it was run.")
+
+    def _pop(self, count: int) -> list[Any]:
+        if count > len(self.stack):
+            raise UnsafePickle("its instructions do not add up.")
+        kept = len(self.stack) - count
+        taken, self.stack[kept:] = self.stack[kept:], []
+        return taken
+
+    def _above_mark(self) -> list[Any]:
+        marks = [index for index, item in enumerate(self.stack) if item is _MARK]
+        taken = self._pop(len(self.stack) - marks[-1])
+        return taken[1:]
+
+    def _tuple(self, _: object) -> None:
+        self.stack.append(tuple(self._above_mark()))
+
+    def _extend(self, items: list[Any]) -> None:
+        """Puts pairs into the dict, or items into the list, that lies on top."""
+        target = self.stack[-1]
+        if isinstance(target, dict):
+            target.update(zip(items[::2], items[1::2], strict=True))
+        elif isinstance(target, list):
+            target.extend(items)
+        else:
+            raise UnsafePickle(f"it puts items into a {type(target).__name__}.")
+
+    def _global(self, module: object, name: object) -> None:
+        stand_in = _ALLOWED.get((str(module), str(name)))
+        if stand_in is None:
             raise UnsafePickle(
                 f"it names {module}.{name}, and a pickle of weights names arrays only. Nothing of it was run. "
                 "Get the weights from a publisher you trust, as safetensors if there are any."
-            ) from None
+            )
+        self.stack.append(stand_in)
 
-    def persistent_load(self, pid: Any) -> Any:
-        raise UnsafePickle(f"it refers to something outside itself ({pid!r}).")
+    def _call(self, _: object) -> None:
+        stand_in, arguments = self._pop(2)
+        if stand_in not in _ALLOWED.values() or not isinstance(arguments, tuple):
+            raise UnsafePickle(f"it calls a {type(stand_in).__name__}.")
+        self.stack.append(stand_in(*arguments))
+
+    def _build(self, _: object) -> None:
+        (state,) = self._pop(1)
+        if not isinstance(self.stack[-1], _Array | _Dtype):
+            raise UnsafePickle(f"it sets the state of a {type(self.stack[-1]).__name__}.")
+        self.stack[-1].fill(state)
+
+    def _keep(self, at: int | None) -> None:
+        self.memo[len(self.memo) if at is None else at] = self.stack[-1]
+
+
+_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+    "MARK": lambda machine, _: machine.stack.append(_MARK),
+    "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
+    "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
+    "TUPLE": _Machine._tuple,
+    "SETITEM": lambda machine, _: machine._extend(machine._pop(2)),
+    "SETITEMS": lambda machine, _: machine._extend(machine._above_mark()),
+    "APPEND": lambda machine, _: machine._extend(machine._pop(1)),
+    "APPENDS": lambda machine, _: machine._extend(machine._above_mark()),
+    "GLOBAL": lambda machine, named: machine._global(*named.split(" ", 1)),
+    "STACK_GLOBAL": lambda machine, _: machine._global(*machine._pop(2)),
+    "REDUCE": _Machine._call,
+    "BUILD": _Machine._build,
+    "MEMOIZE": _Machine._keep,
+    **{name: _Machine._keep for name in ("BINPUT", "LONG_BINPUT")},
+    **{name: lambda machine, at: machine.stack.append(machine.memo[at]) for name in ("BINGET", "LONG_BINGET")},
+}

@@ -160,7 +160,7 @@ def test_a_pickle_that_would_run_code_runs_none(tmp_path):
     [
         ({"encoder": {"Conv_0": {"kernel": 3}}}, "encoder/Conv_0/kernel is a int, neither dict nor array"),
         ({"encoder": {1: np.zeros(3)}}, "the key 1 under encoder is no name"),
-        ({"encoder": np.array([{}], object)}, "an array of type 'O8' holds no plain numbers"),
+        ({"encoder": np.array([{}], object)}, "an array of type .O8. holds no plain numbers"),
         ({"encoder": {"Conv_0": {"kernel": np.zeros((3, 3, 3, 4), np.float32)}}}, "holds no VQGAN of a known kind"),
         ([np.zeros(3)], "the top is a list, neither dict nor array"),
     ],
