@@ -171,6 +171,40 @@ def test_pickles_of_other_things_are_refused_by_name(tmp_path, tree, message):
         VQGANFamily().restore(tmp_path / "vqgan")
 
 
+NDARRAY, DTYPE = b"cnumpy\nndarray\n", b"cnumpy\ndtype\n"
+RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
+
+
+@pytest.mark.parametrize(
+    ("program", "message"),
+    [
+        (b"cos\nsystem\n(S'true'\ntR.", "it names os.system"),
+        (b"(S'true'\nios\nsystem\n.", "it holds the instruction STRING"),
+        (b"(ios\nsystem\n.", "it holds the instruction INST"),
+        (NDARRAY + b")\x81.", "it holds the instruction NEWOBJ"),
+        (b"\x8c\x02os\x8c\x06system\x93.", "it names os.system"),
+        (b"\x8c\x05numpy\x8c\x0fndarray.dumps.x\x93.", "it names numpy.ndarray.dumps.x"),
+        (NDARRAY + b"}b.", "it sets the state of a function"),
+        (NDARRAY + b")R.", "it calls numpy.ndarray"),
+        (b"}" + b")R.", "it calls a dict"),
+        (RECONSTRUCT + b"(" + DTYPE + b"K\x00tR.", "it rebuilds an array as"),
+        (b"U\x04spotQ.", "it holds the instruction SHORT_BINSTRING"),
+        (b"K\x01Q.", "it holds the instruction BINPERSID"),
+        (b"\x82\x01.", "it holds the instruction EXT1"),
+        (b"R.", "do not add up"),
+        (b"h\x07.", "no whole pickle"),
+        (b"}h\x00.", "no whole pickle"),
+        (b"}q\x00\x8c\x01ah\x00s.", "neither dict nor array"),  # a dict that holds itself
+        (b"\x8e" + struct.pack("<Q", 2**60) + b"x.", "no whole pickle"),  # bytes that are not there
+        (b"}", "no whole pickle"),
+    ],
+)
+def test_hand_written_pickles_reach_nothing(tmp_path, program, message):
+    (tmp_path / "vqgan").write_bytes(b"\x80\x04" + program)
+    with pytest.raises(ValueError, match=message):
+        VQGANFamily().restore(tmp_path / "vqgan")
+
+
 def test_damaged_pickles_are_an_error_and_nothing_else(tmp_path):
     whole = pickle.dumps({"a": {"b": np.arange(9.0)}})
     wrong_shape = whole.replace(struct.pack("<B", 9) + b"\x85", b"\x63\x85", 1)
