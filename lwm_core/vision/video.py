@@ -122,7 +122,8 @@ def read_picture(path: str | Path, how: Sampling | None = None) -> Frames:
     image_module = need("PIL.Image")
     try:
         with image_module.open(_existing(Path(path))) as picture:
-            pixels = fit_picture(picture.convert("RGB"), how or Sampling())
+            upright = need("PIL.ImageOps").exif_transpose(picture)  # as a camera was held, and as it is shown
+            pixels = fit_picture(upright.convert("RGB"), how or Sampling())
     except (image_module.UnidentifiedImageError, image_module.DecompressionBombError, OSError) as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from lwm_core.vision.captions import SUFFIXES, Cue, read_captions
-from lwm_ingest.problems import Ledger, Unreadable
+from lwm_ingest.problems import Ledger, Unreadable, printable
 
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".avif")
@@ -52,7 +52,7 @@ def find(folder: Path, ledger: Ledger) -> Found:
             item = item_of(folder, name, ledger)
             items += [] if item is None else [item]
         elif suffix not in SUFFIXES or name[: -len(suffix)] not in stems:
-            other.append(name)
+            other.append(printable(name))
     return Found(tuple(items), tuple(other))
 
 
@@ -71,7 +71,9 @@ def item_of(
     try:
         path = within(folder, name)
         kind = _kind(path)
-        return Item(path, name, kind, _beside(path) if cues is None else cues, meta or {})
+        cues = _beside(path) if cues is None else cues
+        _check_text(name, cues)
+        return Item(path, name, kind, cues, meta or {})
     except Unreadable as fault:
         ledger.add(place or name, fault.kind, str(fault))
         return None
@@ -95,6 +97,15 @@ def within(folder: Path, name: str) -> Path:
     if not real.stat().st_size:
         raise Unreadable("empty file", "is empty (0 bytes).")
     return path
+
+
+def _check_text(name: str, cues: tuple[Cue, ...]) -> None:
+    """Half surrogate pairs come from names in an old encoding, and from escapes in JSON; no table holds them."""
+    if printable(name) != name:
+        raise Unreadable("name", "its name is not UTF-8: rename it.")
+    for cue in cues:
+        if printable(cue.text) != cue.text:
+            raise Unreadable("captions", f"its caption {printable(cue.text)[:60]!r} is not Unicode: write it again.")
 
 
 def _names(folder: Path, ledger: Ledger) -> Iterator[str]:

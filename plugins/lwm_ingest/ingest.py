@@ -83,8 +83,6 @@ def ingest(
     arrow()
     if not folder.is_dir():
         raise NotADirectoryError(f"{folder} is no folder: give the one that holds pictures and videos.")
-    if out.resolve().is_relative_to(folder.resolve()) and manifest is None and out.resolve() == folder.resolve():
-        raise ValueError(f"--out {out} is the folder itself: give another.")
     run = _Run(tokenizer, options, Ledger(on_error), Store(cache_folder(cache) / "ingest"), watch)
     found = find(folder, run.ledger) if manifest is None else listed(manifest, folder, run.ledger)
     if not found.items:
@@ -159,7 +157,7 @@ class _Run:
         pictures: dict[str, np.ndarray] = {}
         for item in items:
             try:
-                content = content_of(item.path)
+                content = _content(item)
                 key = key_of(content, item.kind, self.how.plain(), self.passport)
                 if self.store.frames(key) is None and key not in pictures:
                     if item.kind == "image":
@@ -170,9 +168,6 @@ class _Run:
                     self._tell(item, self.store.frames(key) or 1, 0)
             except Unreadable as fault:
                 self.ledger.add(item.name, fault.kind, str(fault))
-                continue
-            except OSError as error:
-                self.ledger.add(item.name, "not readable", f"cannot be read ({error.strerror or error}).")
                 continue
             waiting.append((item, content, key))
             if not pictures or len(pictures) >= CHUNK or len(waiting) >= WAITING:
@@ -225,3 +220,10 @@ class _Run:
                 yield Entry(item.kind, item.name, content, part, codes[:cut], seconds[:cut], item.cues, meta)
                 part, codes, seconds = part + 1, codes[cut:], seconds[cut:]
         yield Entry(item.kind, item.name, content, part, codes, seconds, item.cues, meta)
+
+
+def _content(item: Item) -> str:
+    try:
+        return content_of(item.path)
+    except OSError as error:
+        raise Unreadable("not readable", f"cannot be read ({error.strerror or error}).") from error

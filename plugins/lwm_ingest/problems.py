@@ -34,6 +34,11 @@ class IngestError(ValueError):
     """A fault where faults are fatal."""
 
 
+def printable(text: str) -> str:
+    """The text with what is no Unicode, as in the name of a file in an old encoding, written as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @dataclass
 class Ledger:
     """Faults as they come: the first ends the run under "fail", all are kept under "skip"."""
@@ -45,7 +50,7 @@ class Ledger:
         check_on_error(self.on_error)
 
     def add(self, file: str, kind: str, problem: str) -> None:
-        fault = Fault(file, kind, problem)
+        fault = Fault(printable(file), kind, printable(problem))
         if self.on_error == "fail":
             raise IngestError(f"{fault} Mend it or take it out, or leave such files out with --on-error skip.")
         self.faults.append(fault)

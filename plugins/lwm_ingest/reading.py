@@ -71,14 +71,19 @@ def _picture(path: Path, how: Choice) -> Iterator[Frame]:
         # Whole pictures are decoded, so what would not fit into bounded memory is refused by its header.
         warnings.simplefilter("error", image.DecompressionBombWarning)
         try:
-            with image.open(path):
-                pass
+            with image.open(path) as picture:
+                long, short = max(picture.size), min(picture.size)
         except (image.DecompressionBombWarning, image.DecompressionBombError) as error:
             raise Unreadable(
                 "picture too large", f"has more than {image.MAX_IMAGE_PIXELS:,} pixels ({error}): make it smaller."
             ) from error
         except image.UnidentifiedImageError as error:
             raise Unreadable("broken image", "is not a readable picture: no decoder knows its first bytes.") from error
+    if how.size * how.size * long / short > image.MAX_IMAGE_PIXELS:
+        raise Unreadable(
+            "picture too large",
+            f"is so narrow ({long}×{short}) that it has too many pixels at size {how.size}: cut it.",
+        )
     yield read_picture(path, Sampling(how.size)).pixels[0], 0.0
 
 

@@ -36,7 +36,7 @@ class Entry:
     content: str
     part: int
     codes: Int32[np.ndarray, "N P"]
-    seconds: Float64[np.ndarray, " N"]
+    seconds: Float64[np.ndarray, " M"]  # as many as frames, unless the file was tampered with
     cues: tuple[Cue, ...] = ()
     meta: str = "{}"
 

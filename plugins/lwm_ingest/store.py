@@ -49,14 +49,23 @@ class Store:
     def frames(self, key: str) -> int | None:
         """How many frames are kept whole under this key; None where they are not."""
         done = self._place(key) / "done.json"
-        return json.loads(done.read_text())["frames"] if done.is_file() else None
+        if not done.is_file():
+            return None
+        count = json.loads(done.read_text())["frames"]
+        kept = all(self._chunk(key, number).is_file() for number in range(-(-count // CHUNK)))
+        return count if kept else None
 
     def chunks(self, key: str) -> Iterator[Codes]:
         """The codes and seconds of a whole entry, in chunks."""
         count = self.frames(key)
         assert count is not None, f"{key} is not whole"
         for number in range(-(-count // CHUNK)):
-            yield self._read(key, number)
+            try:
+                yield self._read(key, number)
+            except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+                raise ValueError(
+                    f"The cache is damaged ({error}): remove {self._place(key)} and start again."
+                ) from error
 
     def fill(self, key: str, frames: Iterable[Frame], encode: Encode, told: Callable[[int, int], None]) -> None:
         """Encodes the frames that are not kept yet. `told(kept, encoded)` hears of every chunk."""

@@ -78,7 +78,7 @@ def test_what_a_path_is_decides_which_source_reads_it(validate, good, tmp_path):
     assert code == 1 and parquet["as"] == "parquet" and plain["as"] == "text"
     assert parquet["errors"][0]["row"] == 2 and plain["errors"][0]["line"] == 2
     code, _, err = validate(odd)
-    assert code == 2 and "say so with --as, one of dataset, jsonl, parquet, text" in err
+    assert code == 2 and "say so with --as, one of dataset, jsonl, parquet, shards, text" in err
     assert validate(odd, "--as", "jsonl")[0] == 0
     code, _, err = validate(odd, "--as", "needle")
     assert code == 2 and "has no scan()" in err

@@ -15,7 +15,7 @@ import typer
 
 from lwm_registry.catalog import catalog
 from lwm_registry.cli.common import overrides_of, print_json
-from lwm_registry.cli.problems import INTERRUPTED
+from lwm_registry.cli.problems import FAILURE, INTERRUPTED
 from lwm_registry.errors import RegistryError
 
 
@@ -62,6 +62,8 @@ def ingest(
         print(f"lwm: stopped. The same command goes on with {out}.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
     print_json(counts) if as_json else _print(counts)
+    if not counts["records"]:
+        raise typer.Exit(FAILURE)
 
 
 def _tokenizer(given: str, overrides: list[str], weights: Path | None) -> Any:
@@ -119,7 +121,7 @@ def _progress() -> Iterator[Callable[[Any], None]]:
         pace = _Pace()
 
         def watch(told: Any) -> None:
-            rate = pace.rate(told.done)
+            rate = pace.rate(told.encoded or told.done)  # what is kept from before says nothing of the pace
             bar.update(task, completed=told.done, total=told.total, file=told.file[-40:], rate=rate)
             if not console.is_terminal and pace.due():
                 left = (told.total - told.done) / max(rate, 1e-9)

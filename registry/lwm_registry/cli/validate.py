@@ -69,7 +69,7 @@ def validate(
         name = source or _looks(path)
         survey = Survey(path, errors, made)
         survey.take(_scan(name)(path, records, longest))
-        surveys.append({"as": name, **survey.data()})
+        surveys.append({"as": name, **survey.data(), **_about(name, path, survey)})
     ok = not any(survey["bad"] for survey in surveys)
     if as_json:
         print_json({"ok": ok, **{key: sum(s[key] for s in surveys) for key in ("good", "bad")}, "files": surveys})
@@ -90,7 +90,7 @@ def _looks(path: str) -> str:
     if name is None:
         raise RegistryError(
             f"{path}: its name does not tell what is in it: say so with --as, one of "
-            f"{listed(name for _, name in LOOKS)}."
+            f"{listed({name for _, name in LOOKS})}."
         )
     return name
 
@@ -103,6 +103,12 @@ def _scan(name: str) -> Callable[..., Any]:
     return cls.scan
 
 
+def _about(name: str, path: str, survey: Any) -> dict[str, Any]:
+    """What a kind of file says of itself, where it has a header and that can be read."""
+    cls: Any = catalog().target(catalog().find("source", name))
+    return {"about": cls.about(path)} if hasattr(cls, "about") and survey.good else {}
+
+
 def _tokenizer(given: str) -> Any:
     is_file = given.endswith(".json") or Path(given).is_file()
     return catalog().build("text_tokenizer", {"use": "bpe", "path": given} if is_file else given)
@@ -112,6 +118,8 @@ def _print(surveys: list[dict[str, Any]]) -> None:
     for found in surveys:
         kinds = ", ".join(f"{count} {kind}" for kind, count in found["kinds"].items()) or "none"
         print(f"{found['file']}: {found['good']} good ({kinds}), {found['bad']} bad")
+        if "about" in found:
+            print("  header: " + ", ".join(f"{name} {value}" for name, value in found["about"].items()))
         for measure in ("chars", "codes", "tokens"):
             if sizes := found[measure]:
                 print(f"  {measure}: " + ", ".join(f"{name} {size:,}" for name, size in sizes.items()))
