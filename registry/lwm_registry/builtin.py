@@ -233,7 +233,7 @@ def lwm_components() -> Iterable[Component]:
         "objective",
         "lwm-released",
         "lwm_core.objective.released:ReleasedCrossEntropy",
-        "The loss of LWM's released code and masked packing: means of examples, half each modality.",
+        "The loss of LWM's released code and masked packing: means of examples, half for each modality.",
         {"chunk": 8},
     )
     yield Component("sampler", "greedy", "lwm_core.sample.samplers:Greedy", "The id with the highest score.")
