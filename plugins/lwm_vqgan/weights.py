@@ -26,9 +26,10 @@ from lwm_vqgan.formats.readers import (
     is_folder,
     is_pickle,
     is_safetensors,
+    is_torch,
+    read_file,
     read_flax,
     read_folder,
-    read_safetensors,
     tensors_of,
 )
 from lwm_vqgan.formats.sizes import diffusers_of_sizes
@@ -156,7 +157,8 @@ def _foreign(name: str, accepts: Callable[[Path], bool], read: Callable[[Path], 
 
 READERS: tuple[Reader, ...] = (
     Reader("our safetensors", lambda path: _ours(path) is not None, _read_ours),
-    _foreign("a folder of diffusers or open-muse (config.json and safetensors)", is_folder, read_folder),
-    _foreign("a safetensors file with their names", is_safetensors, read_safetensors),
+    _foreign("a folder of diffusers or open-muse (config.json and weights)", is_folder, read_folder),
+    _foreign("a safetensors file with their names", is_safetensors, read_file),
+    _foreign("a file of torch.save", is_torch, read_file),
     _foreign("LWM's flax pickle", is_pickle, read_flax),
 )

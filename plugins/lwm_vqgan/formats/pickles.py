@@ -6,9 +6,10 @@ is refused by its name.
 """
 
 import pickletools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Arrays by their path in the nested dict, joined by `/`. Raises `UnsafePickle` naming what is not an array."""
     with path.open("rb") as file:
         try:
-            tree = _Machine().run(file)
+            tree = Machine(_ALLOWED).run(file)
         except UnsafePickle as error:
             raise UnsafePickle(f"{path} is not read: {error}") from error
         except Exception as error:  # a damaged or hostile pickle can raise anything; none of it may pass for arrays
@@ -46,7 +47,14 @@ def _flatten(tree: Any, at: str, found: dict[str, np.ndarray], path: Path) -> No
         raise UnsafePickle(f"{path}: {at or 'the top'} is a {type(tree).__name__.strip('_')}, neither dict nor array.")
 
 
-class _Dtype:
+class StandIn:
+    """What a pickle may set the state of."""
+
+    def fill(self, state: Any) -> None:
+        raise UnsafePickle(f"it sets the state of a {type(self).__name__}.")
+
+
+class _Dtype(StandIn):
     """Stands for numpy.dtype: a plain number type and its byte order."""
 
     def __init__(self, code: object, *_: object):
@@ -60,7 +68,7 @@ class _Dtype:
             self.dtype = self.dtype.newbyteorder(order)
 
 
-class _Array:
+class _Array(StandIn):
     """Stands for numpy.ndarray, empty until its state comes."""
 
     def __init__(self) -> None:
@@ -132,14 +140,16 @@ _VALUES = {
 _TUPLES = {"EMPTY_TUPLE": 0, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 
-class _Machine:
-    """The stack and the memo of one pickle."""
+class Machine:
+    """The stack and the memo of one pickle; `allowed` are the stand-ins that it may name and call, and `outside`
+    gives what lies outside the pickle (torch's numbers do)."""
 
-    def __init__(self) -> None:
+    def __init__(self, allowed: Mapping[tuple[str, str], Callable], outside: Callable[[Any], Any] | None = None):
+        self.allowed, self.outside = allowed, outside
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, file: BinaryIO) -> Any:
+    def run(self, file: BufferedReader | BytesIO) -> Any:
         for code, value, _ in pickletools.genops(file):
             if code.name == "STOP":
                 return self.stack.pop()
@@ -184,7 +194,7 @@ class _Machine:
             raise UnsafePickle(f"it puts items into a {type(target).__name__}.")
 
     def _global(self, module: object, name: object) -> None:
-        stand_in = _ALLOWED.get((str(module), str(name)))
+        stand_in = self.allowed.get((str(module), str(name)))
         if stand_in is None:
             raise UnsafePickle(
                 f"it names {module}.{name}, and a pickle of weights names arrays only. Nothing of it was run. "
@@ -194,34 +204,41 @@ class _Machine:
 
     def _call(self, _: object) -> None:
         stand_in, arguments = self._pop(2)
-        if stand_in not in _ALLOWED.values() or not isinstance(arguments, tuple):
+        if stand_in not in self.allowed.values() or not isinstance(arguments, tuple):
             raise UnsafePickle(f"it calls a {type(stand_in).__name__}.")
         self.stack.append(stand_in(*arguments))
 
     def _build(self, _: object) -> None:
         (state,) = self._pop(1)
-        if not isinstance(self.stack[-1], _Array | _Dtype):
+        if not isinstance(self.stack[-1], StandIn):
             raise UnsafePickle(f"it sets the state of a {type(self.stack[-1]).__name__}.")
         self.stack[-1].fill(state)
+
+    def _outside(self, _: object) -> None:
+        (what,) = self._pop(1)
+        if self.outside is None:
+            raise UnsafePickle("it refers to something outside itself.")
+        self.stack.append(self.outside(what))
 
     def _keep(self, at: int | None) -> None:
         self.memo[len(self.memo) if at is None else at] = self.stack[-1]
 
 
-_STEPS: dict[str, Callable[[_Machine, Any], None]] = {
+_STEPS: dict[str, Callable[[Machine, Any], None]] = {
     "MARK": lambda machine, _: machine.stack.append(_MARK),
     "EMPTY_DICT": lambda machine, _: machine.stack.append({}),
     "EMPTY_LIST": lambda machine, _: machine.stack.append([]),
-    "TUPLE": _Machine._tuple,
+    "TUPLE": Machine._tuple,
     "SETITEM": lambda machine, _: machine._extend(machine._pop(2)),
     "SETITEMS": lambda machine, _: machine._extend(machine._above_mark()),
     "APPEND": lambda machine, _: machine._extend(machine._pop(1)),
     "APPENDS": lambda machine, _: machine._extend(machine._above_mark()),
     "GLOBAL": lambda machine, named: machine._global(*named.split(" ", 1)),
     "STACK_GLOBAL": lambda machine, _: machine._global(*machine._pop(2)),
-    "REDUCE": _Machine._call,
-    "BUILD": _Machine._build,
-    "MEMOIZE": _Machine._keep,
-    **{name: _Machine._keep for name in ("BINPUT", "LONG_BINPUT")},
+    "BINPERSID": Machine._outside,
+    "REDUCE": Machine._call,
+    "BUILD": Machine._build,
+    "MEMOIZE": Machine._keep,
+    **{name: Machine._keep for name in ("BINPUT", "LONG_BINPUT")},
     **{name: lambda machine, at: machine.stack.append(machine.memo[at]) for name in ("BINGET", "LONG_BINGET")},
 }

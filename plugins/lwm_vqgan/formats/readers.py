@@ -14,10 +14,12 @@ from safetensors import SafetensorError, safe_open
 from lwm_vqgan.formats.names import from_flax, from_open_muse
 from lwm_vqgan.formats.pickles import read_arrays
 from lwm_vqgan.formats.sizes import sizes_of_diffusers, sizes_of_tensors
+from lwm_vqgan.formats.torch_files import torch_tensors
 
 
 DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
 SAFETENSORS = (DIFFUSERS_WEIGHTS, "model.safetensors", "pytorch_model.safetensors")
+BINARIES = ("diffusion_pytorch_model.bin", "pytorch_model.bin")
 Found = tuple[dict[str, np.ndarray], dict[str, Any]]
 
 
@@ -31,22 +33,24 @@ def is_safetensors(path: Path) -> bool:
 
 def is_pickle(path: Path) -> bool:
     """LWM's file has no suffix: a pickle starts with its protocol."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return file.read(1) == b"\x80"
+    return path.is_file() and _starts(path, b"\x80")
+
+
+def is_torch(path: Path) -> bool:
+    """`torch.save` writes a zip file."""
+    return path.is_file() and _starts(path, b"PK")
 
 
 def read_folder(path: Path) -> Found:
     """A diffusers or open-muse folder: the tensors, and the sizes by its config.json."""
     config = _config(path)
-    file = next((path / name for name in SAFETENSORS if (path / name).is_file()), None)
+    file = next((path / name for name in (*SAFETENSORS, *BINARIES) if (path / name).is_file()), None)
     if file is None:
         raise ValueError(_no_safetensors(path))
     return _read(file, config)
 
 
-def read_safetensors(path: Path) -> Found:
+def read_file(path: Path) -> Found:
     """One file of a folder, or a file on its own: the config.json beside it counts if there is one."""
     return _read(path, _config(path.parent) if (path.parent / "config.json").is_file() else {})
 
@@ -66,7 +70,7 @@ def tensors_of(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read(path: Path, config: dict[str, Any]) -> Found:
-    tensors = tensors_of(path)
+    tensors = tensors_of(path) if path.suffix == ".safetensors" else torch_tensors(path)
     if any(name.startswith(("encoder.down.", "decoder.up.")) for name in tensors):
         published = from_open_muse(tensors)
         tensors = {published[name]: array for name, array in tensors.items()}
@@ -80,6 +84,11 @@ def _read(path: Path, config: dict[str, Any]) -> Found:
         told = "; ".join(f"{name} is {says!r} there and {has!r} here" for name, (says, has) in differing.items())
         raise ValueError(f"{path} does not fit the config.json beside it: {told}. They are of different models.")
     return tensors, said
+
+
+def _starts(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _config(folder: Path) -> dict[str, Any]:

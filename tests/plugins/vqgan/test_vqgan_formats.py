@@ -4,6 +4,7 @@ import json
 import pickle
 import shutil
 import struct
+import zipfile
 from pathlib import Path
 
 import jax
@@ -102,9 +103,45 @@ def test_open_muse_gives_the_same_weights(tmp_path, tensors):
     found = dict(named_leaves(back))
     assert all(np.array_equal(found[name], tensors[name]) for name in tensors)
     (tmp_path / "model.safetensors").unlink()
-    (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
-    with pytest.raises(ValueError, match="pytorch_model.bin only, a pickle that can run code, which is not read"):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x02old")
+    with pytest.raises(ValueError, match="pytorch_model.bin only, which is not the zip file that torch writes"):
         VQGANFamily().restore(tmp_path)
+    (tmp_path / "pytorch_model.bin").rename(tmp_path / "model.ckpt")
+    with pytest.raises(ValueError, match="model.ckpt only, a pickle that can run code, which is not read"):
+        VQGANFamily().restore(tmp_path)
+
+
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_file_of_torch_gives_the_same_weights(tmp_path, folder):
+    """`torch.save` of open-muse's names, as made by the fixture's script."""
+    shutil.copy(FIXTURE / "open_muse.bin", tmp_path / "pytorch_model.bin")
+    (tmp_path / "config.json").write_text(json.dumps({"_class_name": "VQGANModel", "resolution": 24}))
+    path = tmp_path if folder else tmp_path / "pytorch_model.bin"
+    found = dict(named_leaves(VQGANFamily(frame=24, groups=2, pixel_range=(-1.0, 1.0)).restore(path)))
+    wanted = load_file(DIFFUSERS / "diffusion_pytorch_model.safetensors")
+    assert set(found) == set(wanted) and all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_hostile_file_of_torch_runs_nothing(tmp_path):
+    path, ran = tmp_path / "pytorch_model.bin", tmp_path / "ran"
+    storage = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x04tQ"
+    rebuild = b"ctorch._utils\n_rebuild_tensor_v2\n("
+    programs = {
+        "it names os.system": f"cos\nsystem\n(X\x10\x00\x00\x00touch {str(ran)[:10]}tR.".encode(),
+        "it names torch.load": b"ctorch\nload\n.",
+        "lies outside its 4 numbers": rebuild + storage + b"K\x02K\x03\x85K\x01\x85\x89}tR.",
+        "lies outside its 4 number": rebuild + storage + b"K\x00K\x01\x85J\xff\xff\xff\xff\x85\x89}tR.",
+    }
+    for message, program in programs.items():
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr("m/data.pkl", b"\x80\x02" + program)
+            file.writestr("m/data/0", np.arange(4, dtype=np.float32).tobytes())
+        with pytest.raises(ValueError, match=message):
+            VQGANFamily().restore(path)
+    assert not ran.exists()
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.raises(ValueError, match="no whole file of torch"):
+        VQGANFamily().restore(path)
 
 
 def as_open_muse(name: str) -> str:
@@ -189,7 +226,7 @@ RECONSTRUCT = b"cnumpy.core.multiarray\n_reconstruct\n"
         (b"}" + b")R.", "it calls a dict"),
         (RECONSTRUCT + b"(" + DTYPE + b"K\x00tR.", "it rebuilds an array as"),
         (b"U\x04spotQ.", "it holds the instruction SHORT_BINSTRING"),
-        (b"K\x01Q.", "it holds the instruction BINPERSID"),
+        (b"K\x01Q.", "it refers to something outside itself"),
         (b"\x82\x01.", "it holds the instruction EXT1"),
         (b"R.", "do not add up"),
         (b"h\x07.", "no whole pickle"),
