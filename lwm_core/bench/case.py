@@ -77,12 +77,16 @@ class Case:
             return random.standard_normal((self.batch, self.length, heads, self.head_dim), np.float32)
 
         arrays = normal(self.heads), normal(self.kv_heads), normal(self.kv_heads), normal(self.heads)
+        return Inputs(*arrays, *self.coordinates())
+
+    def coordinates(self) -> tuple[np.ndarray, np.ndarray]:
+        """(positions, segments) of the packed documents, each "B T"."""
         ends = np.cumsum(self.documents) * self.length // sum(self.documents)
         lengths = np.diff(ends, prepend=0)
         position = np.concatenate([np.arange(n) for n in lengths])
         segment = np.repeat(np.arange(1, len(lengths) + 1), lengths)
-        rows = (np.broadcast_to(x.astype(np.int32), (self.batch, self.length)) for x in (position, segment))
-        return Inputs(*arrays, *rows)
+        shape = self.batch, self.length
+        return np.broadcast_to(position.astype(np.int32), shape), np.broadcast_to(segment.astype(np.int32), shape)
 
 
 # A web crawl in small: most documents short, most tokens in long ones.
