@@ -7,6 +7,7 @@ lengths, shuffled order and decoding. It runs under the ambient mesh if there is
 
 from typing import NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +18,8 @@ from lwm_core.testing.unchecked import excuse
 
 
 class AttentionCase(NamedTuple):
-    """One call to check. `documents` per row; `tail` slots of padding; `dead` makes the last row all padding."""
+    """One call to check. `documents` per row; `tail` slots of padding; `dead` makes the last row all padding, and
+    `dead_batch` every row; `summed_up` sends summaries of the coordinates along."""
 
     name: str
     rule: Visibility
@@ -29,15 +31,28 @@ class AttentionCase(NamedTuple):
     dead: bool = False
     shuffled: bool = False
     dtype: str = "float32"
+    dead_batch: bool = False
+    summed_up: bool = False
 
 
 CASES = (
-    AttentionCase("causal, packed, grouped heads, one empty row", Visibility(), dead=True),
+    AttentionCase("causal, packed, grouped heads, one empty row", Visibility(), dead=True, summed_up=True),
     AttentionCase("window over an odd length, one key head", Visibility(window=5), length=37, heads=(4, 1)),
-    AttentionCase("two-sided window, causal blocks, shuffled order", Visibility(3, 6), tail=0, shuffled=True),
+    AttentionCase(
+        "two-sided window, causal blocks, shuffled order", Visibility(3, 6), tail=0, shuffled=True, summed_up=True
+    ),
     AttentionCase("all to all, as many key heads as query heads", Visibility(causal_block=None), heads=(2, 2)),
     AttentionCase("one token against a cache", Visibility(), length=1, keys=32, documents=1, tail=9),
-    AttentionCase("a bfloat16 chunk against a cache", Visibility(window=11), 5, 40, documents=1, dtype="bfloat16"),
+    AttentionCase(
+        "a bfloat16 chunk against a cache of odd length",
+        Visibility(window=11),
+        5,
+        39,
+        documents=1,
+        dtype="bfloat16",
+        summed_up=True,
+    ),
+    AttentionCase("a batch of padding alone", Visibility(), dead_batch=True, summed_up=True),
 )
 
 
@@ -61,8 +76,10 @@ class Inputs(NamedTuple):
     q_at: tuple[np.ndarray, np.ndarray]
     kv_at: tuple[np.ndarray, np.ndarray]
 
-    def coords(self) -> tuple[TokenCoords, TokenCoords]:
-        return TokenCoords(*map(jnp.asarray, self.q_at)), TokenCoords(*map(jnp.asarray, self.kv_at))
+    def coords(self, *, summed_up: bool = False) -> tuple[TokenCoords, TokenCoords]:
+        """Of queries and keys; with summaries of every four tokens, as a model makes them of more."""
+        q_at, kv_at = (TokenCoords(jnp.asarray(position), jnp.asarray(segment)) for position, segment in self[4:])
+        return (q_at.with_extents(4), kv_at.with_extents(4)) if summed_up else (q_at, kv_at)
 
 
 def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ...] = CASES) -> None:
@@ -86,17 +103,9 @@ def check_attention(attention: AbstractAttention, cases: tuple[AttentionCase, ..
 
 
 def _check_case(attention: AbstractAttention, case: AttentionCase, inputs: Inputs) -> None:
-    q_at, kv_at = inputs.coords()
-
-    @jax.jit
-    def run(q, k, v, dout, q_at, kv_at):
-        def call(q, k, v):
-            return attention(q, k, v, q_at=q_at, kv_at=kv_at, rule=case.rule)
-
-        out, pull = jax.vjp(call, q, k, v)
-        return out, *pull(dout)
-
-    found = run(*(jnp.asarray(x) for x in inputs[:4]), q_at, kv_at)
+    q, k, v, dout = (jnp.asarray(x) for x in inputs[:4])
+    q_at, kv_at = inputs.coords(summed_up=case.summed_up)
+    found = _run(attention, case.rule, q, k, v, dout, q_at, kv_at)
     answer = oracle(inputs, case.rule)
     expected = answer.out, answer.dq, answer.dk, answer.dv
     assert found[0].dtype == inputs.q.dtype, f"{case.name}: the output is {found[0].dtype}, q is {inputs.q.dtype}."
@@ -105,6 +114,13 @@ def _check_case(attention: AbstractAttention, case: AttentionCase, inputs: Input
     empty = np.isneginf(answer.lse).transpose(0, 2, 1)
     blank = np.asarray(found[0], np.float64)[empty]
     assert not blank.any(), f"{case.name}: a query that sees no key must give exactly zero."
+
+
+@eqx.filter_jit
+def _run(attention: AbstractAttention, rule: Visibility, q, k, v, dout, q_at, kv_at):
+    """(out, dq, dk, dv); compiled once for cases of one shape and rule."""
+    out, pull = jax.vjp(lambda *qkv: attention(*qkv, q_at=q_at, kv_at=kv_at, rule=rule), q, k, v)
+    return out, *pull(dout)
 
 
 def tolerance(dtype: str) -> float:
@@ -128,8 +144,9 @@ def inputs_of(case: AttentionCase, seed: int = 0, batch: int = 2, dim: int = 8) 
     q, k, v, dout = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
     rows = [packed_row(rng, keys, case.documents, case.tail) for _ in range(batch)]
     position, segment = (np.stack(parts).astype(np.int32) for parts in zip(*rows, strict=True))
-    if case.dead:
-        position[-1], segment[-1] = 0, 0
+    if case.dead or case.dead_batch:
+        rows = slice(None) if case.dead_batch else slice(-1, None)
+        position[rows], segment[rows] = 0, 0
     if case.shuffled:
         order = rng.permutation(keys)
         position, segment = position[:, order], segment[:, order]

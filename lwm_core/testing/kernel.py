@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lwm_core.attention.base import AbstractBlockKernel, AbstractRunningKernel, AttentionSite
-from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.attention.coords import Visibility
 from lwm_core.attention.merge import merge
 from lwm_core.testing.attention import (
     CASES,
@@ -55,12 +55,9 @@ def run_in_blocks(
 ) -> Answer:
     """The kernel over two halves of the keys, as a schedule composes it."""
     q, k, v, dout = map(jnp.asarray, inputs[:4])
-    q_at, kv_at = inputs.coords()
-    half = k.shape[1] // 2
-    blocks = [
-        (k[:, span], v[:, span], TokenCoords(kv_at.position[:, span], kv_at.segment[:, span]))
-        for span in (slice(None, half), slice(half, None))
-    ]
+    q_at, kv_at = inputs.coords(summed_up=case.summed_up)
+    half, end = k.shape[1] // 2, k.shape[1]
+    blocks = [(k[:, a:b], v[:, a:b], kv_at.cut(a, b)) for a, b in ((0, half), (half, end))]
     forward, backward = _compiled(kernel, case.rule)
     parts = [forward(q, *block, q_at) for block in blocks]
     for part in parts:
@@ -82,9 +79,8 @@ def _check_running(kernel: AbstractRunningKernel, case: AttentionCase, inputs: I
     def run(q, k, v, q_at, kv_at):
         running = kernel.start(q)
         for start, stop in zip(cuts, cuts[1:], strict=False):
-            block = jax.tree.map(lambda x, span=slice(start, stop): x[:, span], (k, v, kv_at))
-            key, value, at = block
-            running = kernel.accumulate(running, q, key, value, q_at, at, case.rule)
+            key, value = k[:, start:stop], v[:, start:stop]
+            running = kernel.accumulate(running, q, key, value, q_at, kv_at.cut(start, stop), case.rule)
         return kernel.result(running, q)
 
     out, lse = (np.asarray(x, np.float64) for x in run(q, k, v, q_at, kv_at))

@@ -25,6 +25,7 @@ from lwm_core.attention import (
 )
 from lwm_core.layout import AbstractLayout, Zigzag
 from lwm_ring.spread import check_axis, kernel_support, spread, spread_support
+from lwm_ring.wire import gathered
 
 
 class AllGatherAttention(AbstractKernelAttention):
@@ -69,16 +70,16 @@ class AllGather:
     axis: str
 
     def forward(self, q, k, v, q_at, kv_at, rule) -> BlockOut:
-        key, value, at = self._gather((k, v, kv_at))
+        key, value, at = self._gather(k), self._gather(v), gathered(kv_at, self.axis)
         return self.kernel.forward(q, key, value, q_at, at, rule)
 
     def backward(self, q, k, v, q_at, kv_at, rule, lse, delta, dout) -> BlockGrads:
-        key, value, at = self._gather((k, v, kv_at))
+        key, value, at = self._gather(k), self._gather(v), gathered(kv_at, self.axis)
         dq, dk, dv = self.kernel.backward(q, key, value, q_at, at, rule, lse, delta, dout)
         return BlockGrads(dq, self._scatter(dk), self._scatter(dv))
 
-    def _gather(self, block):
-        return jax.tree.map(lambda x: jax.lax.all_gather(x, self.axis, axis=1, tiled=True), block)
+    def _gather(self, x):
+        return jax.lax.all_gather(x, self.axis, axis=1, tiled=True)
 
     def _scatter(self, grad):
         return jax.lax.psum_scatter(grad, self.axis, scatter_dimension=1, tiled=True)

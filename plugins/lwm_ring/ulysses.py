@@ -26,6 +26,7 @@ from lwm_core.attention import (
 from lwm_core.layout import AbstractLayout, Contiguous
 from lwm_core.mesh import HEADS
 from lwm_ring.spread import check_axis, is_decoding, kernel_support, spread, spread_support
+from lwm_ring.wire import gathered
 
 
 class UlyssesAttention(AbstractKernelAttention):
@@ -103,12 +104,8 @@ class Ulysses:
         return BlockGrads(slots(dq.astype(q.dtype)), slots(dk.astype(k.dtype)), slots(dv.astype(v.dtype)))
 
     def _whole(self, coords: tuple[TokenCoords, TokenCoords]) -> tuple[TokenCoords, TokenCoords]:
-        groups = self._groups()
-
-        def gathered(x):
-            return jax.lax.all_gather(x, self.axis, axis=1, tiled=True, axis_index_groups=groups)
-
-        return jax.tree.map(gathered, coords)
+        q_at, kv_at = (gathered(at, self.axis, self._groups()) for at in coords)
+        return q_at, kv_at
 
     def _to_heads(self, x: Float[Array, "B t H D"]) -> Float[Array, "B T h D"]:
         return self._trade(x, 2, 1)

@@ -1,13 +1,13 @@
-"""Coordinates on the wire: one array in place of many, so that a hop starts one transfer for them.
+"""Coordinates on the wire: one array in place of many, so that they take one transfer.
 
-Owns packing and unpacking. Keys and values are not packed: joining them would copy them.
+Owns packing, unpacking and gathering them. Keys and values are not packed: joining them would copy them.
 """
 
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Int32
+from jaxtyping import Array, Int32, Shaped
 
 from lwm_core.attention import TokenCoords
 
@@ -32,3 +32,14 @@ class Wire(NamedTuple):
         ends = [sum(self.widths[: n + 1]) for n in range(len(self.widths) - 1)]
         leaves = (x.astype(dtype) for x, dtype in zip(jnp.split(packed, ends, axis=1), self.dtypes, strict=True))
         return jax.tree.unflatten(self.structure, leaves)
+
+
+def gathered(at: TokenCoords, axis: str, groups: list[list[int]] | None = None) -> TokenCoords:
+    """The coordinates of all shards of a mesh axis, or of the shard's group, in the shards' order."""
+    wire = Wire.of(at)
+    every = jax.lax.all_gather(wire.packed(at), axis, axis_index_groups=groups)
+    return jax.tree.map(_in_line, jax.vmap(wire.unpacked)(every))
+
+
+def _in_line(x: Shaped[Array, "N B w"]) -> Shaped[Array, "B W"]:
+    return x.swapaxes(0, 1).reshape(x.shape[1], -1)
