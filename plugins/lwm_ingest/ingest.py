@@ -85,9 +85,8 @@ def ingest(
         raise NotADirectoryError(f"{folder} is no folder: give the one that holds pictures and videos.")
     run = _Run(tokenizer, options, Ledger(on_error), Store(cache_folder(cache) / "ingest"), watch)
     found = find(folder, run.ledger) if manifest is None else listed(manifest, folder, run.ledger)
-    if not found.items:
-        why = f" {run.ledger.faults[0]}" if run.ledger.faults else ""
-        raise ValueError(f"No picture or video to ingest in {folder}.{why}")
+    if not found.items and not run.ledger.faults:
+        raise ValueError(f"No picture or video to ingest in {folder}: give a folder that holds some.")
     return run.over(found, out)
 
 
@@ -107,7 +106,7 @@ class _Run:
 
     def __post_init__(self):
         self.how = self.options.choice(self.tokenizer)
-        self.passport = json.loads(json.dumps(passport_of(self.tokenizer)))
+        self.passport = passport_of(self.tokenizer)
 
     @property
     def header(self) -> dict[str, Any]:

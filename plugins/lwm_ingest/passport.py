@@ -4,6 +4,7 @@ Owns the comparison, so that codes are never read with a tokenizer that did not 
 """
 
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -17,7 +18,7 @@ def passport_of(tokenizer: AbstractVisionTokenizer) -> Any:
     """JSON data that is equal for equal tokenizers: what `passport` of the tokenizer gives, where it has one."""
     own = getattr(tokenizer, "passport", None)
     if own is not None:
-        return own() if callable(own) else own
+        return json.loads(json.dumps(own() if callable(own) else own))  # as it will come back from a header
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(tokenizer)]
     digest = hashlib.sha256()
     for leaf in leaves:

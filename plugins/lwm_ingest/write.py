@@ -87,6 +87,8 @@ def claimed(folder: Path, header: Mapping[str, Any]) -> Iterator[Writer]:
 
     Raises `ValueError` for a folder with anything else in it, or that another process is writing.
     """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} is a file: give --out a folder.")
     folder.mkdir(parents=True, exist_ok=True)
     started = folder / STARTED
     ours = {STARTED, INDEX, f"{STARTED}.partial", f"{INDEX}.partial"}

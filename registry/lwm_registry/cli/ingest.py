@@ -94,7 +94,7 @@ def _spec(given: str) -> dict[str, Any]:
             spec = tomllib.loads(text) if given.endswith(".toml") else json.loads(text)
         else:
             return {"use": given}
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         raise RegistryError(f"--tokenizer {given}: cannot be read ({error}).") from error
     if not isinstance(spec, dict) or not isinstance(spec.get("use"), str):
         raise RegistryError(f'--tokenizer {given}: it names no tokenizer: write {{"use": "vqgan", "size": "small"}}.')

@@ -318,6 +318,11 @@ def test_options_are_checked(folder, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="No picture or video"):
         ingested(tmp_path / "empty", tmp_path)
+    (tmp_path / "empty" / "bad.png").write_bytes(b"")
+    counts = ingested(tmp_path / "empty", tmp_path, on_error="skip")
+    assert counts["records"] == 0 and counts["left_out"]["kinds"] == {"empty file": 1}
+    with pytest.raises(ValueError, match="is a file"):
+        ingested(tmp_path / "empty", tmp_path, "empty/bad.png", on_error="skip")
     with pytest.raises(NotADirectoryError):
         ingested(tmp_path / "missing", tmp_path)
     assert run.CHUNK == 32, "codes kept in chunks of another size are another FORMAT"
