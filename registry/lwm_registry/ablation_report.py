@@ -41,9 +41,7 @@ def rows(result: Mapping[str, Any]) -> list[tuple[str, ...]]:
             _number(row["std"]),
             _signed(row.get("difference_mean")),
             _number(row.get("difference_std")),
-            f"{_signed(row['difference_low'])} to {_signed(row['difference_high'])}"
-            if row.get("difference_std")
-            else "",
+            _range(row.get("difference_low"), row.get("difference_high")),
             f"{row['above']} of {row['seeds']}" if "above" in row else "",
         )
         for row in result["summary"]
