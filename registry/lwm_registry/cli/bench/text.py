@@ -35,7 +35,7 @@ def text(
     The peer is given all documents at once and only encodes them, by `encode_batch` and by `encode_batch_fast`, which
     leaves out character offsets. Threads are the library's own (RAYON_NUM_THREADS).
 
-    Example: RAYON_NUM_THREADS=2 lwm bench text --json
+    Example: lwm bench text --json --out benchmarks/results
     """
     from lwm_core.bench.report import facts
     from lwm_core.bench.text_path import TextCase, race
