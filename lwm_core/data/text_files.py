@@ -148,7 +148,7 @@ class TextFiles:
         return self._document(self._kept[index])
 
     def _document(self, place: int) -> Document:
-        number, start, stop, line = (int(x) for x in self._index[place])
+        number, start, stop, line = self._index[place].tolist()
         name = self._files[number]
         try:
             text = _text(self._opened[number][0].read(start, stop), line, at_start=start == 0)
