@@ -49,18 +49,23 @@ QUICK = [
     Config(RING, 3, Visibility(), 36, (4, 2)),
     Config(RING, 7, Visibility(4, 11), 37, (4, 1), "bfloat16"),
     Config(PAIRS, 6, Visibility(window=9), 48, (4, 2)),
-    Config(GATHER, 5, Visibility(None, 4), 41, (3, 3)),
-    Config(TRADE, 2, Visibility(8), 37, (8, 2)),
 ]
 RULES = Visibility(), Visibility(window=5), Visibility(4, 9), Visibility(None, 7), Visibility(None)
 DEEP = [
     Config(attention, shards, RULES[(shards + n) % len(RULES)], length, heads, dtype)
     for n, (attention, heads, dtype) in enumerate(
-        ((RING, (4, 2), "float64"), (RING, (6, 1), "bfloat16"), (GATHER, (4, 4), "float32"), (PAIRS, (8, 4), "float32"))
+        (
+            (RING, (4, 2), "float64"),
+            (RING, (6, 1), "bfloat16"),
+            (GATHER, (3, 3), "float32"),
+            (TRADE, (16, 8), "float64"),
+            (PAIRS, (8, 4), "float32"),
+        )
     )
     for shards in range(1, 9)
     for length in (48, 53)
-    if attention is not PAIRS or shards % 2 == 0
+    if heads[1] % shards == 0 or attention is not TRADE
+    if shards % 2 == 0 or attention is not PAIRS
 ]
 
 
