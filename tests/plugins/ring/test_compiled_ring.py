@@ -14,7 +14,7 @@ from scheduled import hops, received
 from lwm_core.attention import BlockwiseKernel, TokenCoords, Visibility
 from lwm_core.bench.wire import wire_bytes
 from lwm_core.mesh import MeshSpec
-from lwm_core.mesh.ahead import tpu_devices
+from lwm_core.mesh.ahead import compile_ahead, tpu_devices
 from lwm_registry import catalog
 from lwm_ring.hybrid import UlyssesRingAttention
 from lwm_ring.ring import RingAttention
@@ -69,7 +69,7 @@ def compiled(generation, attention, length):
     with jax.set_mesh(mesh):
         traced = jax.jit(run).trace(q, k, k, q, ints, ints)
         lowered = traced.lower()
-        return traced, lowered, lowered.compile()
+        return traced, lowered, compile_ahead(lowered)
 
 
 @pytest.mark.parametrize(("name", "generation"), PAIRS)
