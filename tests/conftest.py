@@ -25,3 +25,23 @@ from jaxtyping import install_import_hook  # noqa: E402
 
 
 install_import_hook(list(OURS), "beartype.beartype")
+
+
+import gc  # noqa: E402
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+
+# Every compiled program takes maps of memory, and Linux gives a process 65,530: past them, loading one more crashes.
+_MOST_MAPS = 20_000
+_MAPS = Path("/proc/self/maps")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _programs_are_let_go():
+    """Drops compiled programs after a module that leaves many; the cache on disk gives back those still wanted."""
+    yield
+    if _MAPS.exists() and len(_MAPS.read_bytes().splitlines()) > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
