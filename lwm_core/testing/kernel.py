@@ -69,6 +69,17 @@ def run_in_blocks(
     return Answer(*(np.asarray(x, np.float64) for x in found))
 
 
+def run_whole(kernel: AbstractBlockKernel, case: AttentionCase, inputs: Inputs, expected: Answer) -> Answer:
+    """The kernel over all keys at once; gradients from its own log-sum-exp and the true delta."""
+    q, k, v, dout = map(jnp.asarray, inputs[:4])
+    q_at, kv_at = inputs.coords()
+    forward, backward = _compiled(kernel, case.rule)
+    part = forward(q, k, v, kv_at, q_at)
+    delta = np.einsum("bthd,bthd->bht", expected.out, inputs.dout.astype(np.float64))
+    grads = backward(q, k, v, kv_at, q_at, part.lse, jnp.asarray(delta, part.lse.dtype), dout)
+    return Answer(*(np.asarray(x, np.float64) for x in (*part, *grads)))
+
+
 def _check_running(kernel: AbstractRunningKernel, case: AttentionCase, inputs: Inputs, expected: Answer, within):
     """What the kernel carries over three unequal blocks must end in the definition's output and log-sum-exp."""
     q, k, v = map(jnp.asarray, inputs[:3])

@@ -14,8 +14,8 @@ from jax._src.pallas.mosaic_gpu.interpret import interpret_pallas_call as interp
 from jax._src.pallas.mosaic_gpu.interpret.params import InterpretGPUParams
 
 from lwm_core.attention import AttentionSite, LocalAttention, TokenCoords, Visibility
-from lwm_core.testing.attention import Answer, AttentionCase, inputs_of, oracle, tolerance, visible_pairs
-from lwm_core.testing.kernel import check_kernel, compare
+from lwm_core.testing.attention import AttentionCase, inputs_of, oracle, tolerance, visible_pairs
+from lwm_core.testing.kernel import check_kernel, compare, run_whole
 from lwm_pallas.gpu import forward as ahead
 from lwm_pallas.gpu.kernel import HopperKernel
 from lwm_pallas.gpu.machine import Interpreted
@@ -50,18 +50,7 @@ def test_interpreted_it_is_the_definition(case, dim, compile_once):
     """Rings, barriers, visits, grouped heads and gradients; every head size has its own division of labour."""
     inputs = inputs_of(case, batch=2 if case.dead else 1, dim=dim)
     expected = oracle(inputs, case.rule)
-    compare(_whole(KERNEL, inputs, case.rule, expected), expected, tolerance(case.dtype), case.name)
-
-
-def _whole(kernel, inputs, rule, expected) -> Answer:
-    q, k, v, dout = map(jnp.asarray, inputs[:4])
-    coords = inputs.coords()
-    out, lse = jax.jit(lambda *x: kernel.forward(*x, rule))(q, k, v, *coords)
-    assert out.dtype == lse.dtype == jnp.float32
-    delta = jnp.asarray((expected.out * inputs.dout.astype(np.float64)).sum(-1).swapaxes(1, 2), jnp.float32)
-    stats = lse, delta, dout
-    grads = jax.jit(lambda *x: kernel.backward(*x[:5], rule, *x[5:]))(q, k, v, *coords, *stats)
-    return Answer(*(np.asarray(x, np.float64) for x in (out, lse, *grads)))
+    compare(run_whole(KERNEL, case, inputs, expected), expected, tolerance(case.dtype), case.name)
 
 
 def test_no_warpgroup_reads_what_another_is_writing(compile_once):
@@ -125,12 +114,19 @@ def test_planes_say_what_the_rule_says(rule, seed, shuffled):
     at, _ = inputs.coords()
     sight = Sight.of(rule)
     queries, keys = sight.of_queries(at, rule, 64), sight.of_keys(at, 64)
-    machine = Interpreted(None)
+    machine = OnHost(None)
     rows, zeros = list(queries[0]), jnp.zeros((64, 64))
     seen = ~jnp.isneginf(sight.hidden(zeros, rows, _Refs(keys[0]), machine, queries_are_rows=True))
     np.testing.assert_array_equal(seen, visible_pairs(inputs.q_at, inputs.kv_at, rule)[0])
     turned = ~jnp.isneginf(sight.hidden(zeros, list(keys[0]), _Refs(queries[0]), machine, queries_are_rows=False))
     np.testing.assert_array_equal(turned, np.asarray(seen).T)
+
+
+class OnHost(Interpreted):
+    """Outside any kernel."""
+
+    def columns(self, ref):
+        return ref[...]
 
 
 class _Refs:
