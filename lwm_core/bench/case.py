@@ -31,7 +31,9 @@ class Case:
 
     - `documents`: relative lengths of the packed documents; (1, 1) is two equal ones;
     - `window`: the window is `length // window` tokens; None sees the whole document;
-    - `devices`: how many devices the row is spread over.
+    - `devices`: how many devices the row is spread over;
+    - `stripe`: lay our rows out in stripes of so many tokens, which suits documents of different lengths; None keeps
+      each attention's own layout.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Case:
     documents: tuple[int, ...] = (1,)
     window: int | None = None
     devices: int = 1
+    stripe: int | None = None
 
     def __post_init__(self):
         least = max(len(self.documents), self.window or 1)
@@ -107,6 +110,7 @@ CASES = {
         Case("ring-4-grouped", "8 query heads per key head over 4 devices, bfloat16", devices=4, heads=8, kv_heads=1,
              dtype="bfloat16"),
         Case("ring-4-documents-8", "8 equal packed documents over 4 devices", devices=4, documents=(1,) * 8),
-        Case("ring-4-mixture", "documents of very different lengths over 4 devices", devices=4, documents=_MIXTURE),
+        Case("ring-4-mixture", "documents of very different lengths over 4 devices", devices=4, documents=_MIXTURE,
+             stripe=128),
     )
 }  # fmt: skip

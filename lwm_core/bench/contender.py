@@ -6,7 +6,7 @@ have a file each in `peers`; timing is `contest`'s.
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import jax
@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from lwm_core.attention import AbstractAttention, Support, TokenCoords
 from lwm_core.bench.case import Case, Inputs
 from lwm_core.bench.wire import wire_bytes
+from lwm_core.layout import Striped
 from lwm_core.mesh import MeshSpec, sharding
 
 
@@ -66,15 +67,18 @@ class PartContender:
         return self.attention.supports(case.site(jax.default_backend())) if lacking.ok else lacking
 
     def prepare(self, case: Case, inputs: Inputs, *, backward: bool) -> Entry:
-        order = self.attention.layout.permutation(case.length, case.devices)
+        part, options = self.attention, ""
+        if case.stripe is not None:
+            part, options = replace(part, layout=Striped(case.stripe)), f"stripes of {case.stripe}"
+        order = part.layout.permutation(case.length, case.devices)
 
         def attention(q, k, v, position, segment):
             at = TokenCoords(position, segment)
-            return self.attention(q, k, v, q_at=at, kv_at=at, rule=case.rule)
+            return part(q, k, v, q_at=at, kv_at=at, rule=case.rule)
 
         coords = [(x[:, order], ("batch", "sequence")) for x in (inputs.position, inputs.segment)]
         mesh = mesh_of(case) if case.devices > 1 else None
-        return compiled(attention, case, inputs, coords, mesh=mesh, order=order, backward=backward)
+        return compiled(attention, case, inputs, coords, mesh=mesh, order=order, backward=backward, options=options)
 
 
 def devices_support(case: Case) -> Support:
