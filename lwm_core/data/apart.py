@@ -69,8 +69,10 @@ class ApartPacker:
         return {**state, group: after}, rows
 
     def flush(self, state: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
-        """Pads and returns what is left, group by group; the state is then as `init` gives it."""
-        return self.init(), [row for kept in state.values() for row in self._packer.flush(kept)[1]]
+        """Pads and returns what is left, group by group; the state then holds what the inner packers counted, if any."""
+        flushed = {group: self._packer.flush(kept) for group, kept in state.items()}
+        counted = {group: after for group, (after, _) in flushed.items() if after != self._packer.init()}
+        return counted, [row for _, rows in flushed.values() for row in rows]
 
     @cached_property
     def _groups(self) -> dict[str, str]:

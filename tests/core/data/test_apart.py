@@ -8,7 +8,9 @@ from lwm_core.data.apart import ApartPacker, Grouped
 from lwm_core.testing.packer import check_packer, random_samples
 
 
-@pytest.mark.parametrize("inner", [SequentialPacker(8), BestFitPacker(64, 2), BestFitPacker(24, 2, "error")])
+@pytest.mark.parametrize(
+    "inner", [SequentialPacker(8), BestFitPacker(64, 2), BestFitPacker(24, 2, "error"), BestFitPacker(24, 2, "skip")]
+)
 def test_it_keeps_the_contract_of_packers_for_samples_of_several_sources(inner):
     packer = ApartPacker(24, inner, {"chat": ("a", "b")})
     assert isinstance(packer, Grouped)
