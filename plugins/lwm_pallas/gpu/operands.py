@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from lwm_core.attention import Extent, TokenCoords, Visibility, visible_blocks
 from lwm_pallas.gpu.machine import Machine, spread, spread_down
+from lwm_pallas.runs import Runs, by_first_token
 
 
 # A warpgroup of 128 threads computes 64 rows of a product; two of them share every tile of memory.
@@ -74,33 +75,22 @@ class Visits(NamedTuple):
     @staticmethod
     def of(some: Bool[Array, "B outer inner"], every: Bool[Array, "B outer inner"], order: Int32[Array, "B inner"]):
         """From the two block decisions, their inner blocks in `order`."""
-        count = some.shape[2]
-        at = jnp.arange(count, dtype=jnp.int32)
-        stop = jnp.where(some, at + 1, 0).max(axis=2)
-        start = jnp.minimum(jnp.where(some, at, count).min(axis=2), stop)
-        plain_start = jnp.where(every, at, count).min(axis=2)
-        plain_stop = jnp.where(~every & (at >= plain_start[..., None]), at, count).min(axis=2)
+        start, stop, plain_start, plain_stop = Runs.of(some, every)
         bounds = jnp.stack([start, plain_start, plain_stop - plain_start, stop - start], axis=2)
         return Visits(order, bounds, jnp.argsort(start - stop, axis=1).astype(jnp.int32))
 
     @staticmethod
     def by_query(sizes: Sizes, q_at: TokenCoords, kv_at: TokenCoords, rule: Visibility) -> "Visits":
         """Key blocks for every query block."""
-        order, keys = _sorted(Extent.of(kv_at, sizes.block_k))
+        order, keys = by_first_token(Extent.of(kv_at, sizes.block_k))
         return Visits.of(*visible_blocks(Extent.of(q_at, sizes.block_q), keys, rule), order)
 
     @staticmethod
     def by_key(sizes: Sizes, q_at: TokenCoords, kv_at: TokenCoords, rule: Visibility) -> "Visits":
         """Query blocks for every key block."""
-        order, queries = _sorted(Extent.of(q_at, sizes.block_q))
+        order, queries = by_first_token(Extent.of(q_at, sizes.block_q))
         some, every = visible_blocks(queries, Extent.of(kv_at, sizes.block_k), rule)
         return Visits.of(some.swapaxes(1, 2), every.swapaxes(1, 2), order)
-
-
-def _sorted(extent: Extent) -> tuple[Int32[Array, "B n"], Extent]:
-    """(order, extents in that order): by first token, blocks of padding alone last."""
-    order = jnp.lexsort((extent.first_position, extent.first_segment), axis=1).astype(jnp.int32)
-    return order, jax.tree.map(lambda x: jnp.take_along_axis(x, order, axis=1), extent)
 
 
 class Run(NamedTuple):

@@ -8,11 +8,11 @@ copied nor computed. The pairwise truth stays in `Visibility.mask`.
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int32
 
 from lwm_core.attention import Extent, TokenCoords, Visibility, visible_blocks
+from lwm_pallas.runs import Runs, by_first_token
 from lwm_pallas.tpu.operands import Grid
 
 
@@ -35,38 +35,23 @@ class Visits(NamedTuple):
 
     @staticmethod
     def of(some: Bool[Array, "B outer inner"], every: Bool[Array, "B outer inner"], order: Int32[Array, "B inner"]):
-        count = some.shape[2]
-        at = jnp.arange(count, dtype=jnp.int32)
-        stop = jnp.where(some, at + 1, 0).max(axis=2)
-        start = jnp.minimum(jnp.where(some, at, count).min(axis=2), stop)
-        plain_start = jnp.where(every, at, count).min(axis=2)
-        after = ~every & (at >= plain_start[..., None])
-        plain_stop = jnp.where(after, at, count).min(axis=2)
-        bounds = jnp.stack([start, stop, plain_start, plain_stop], axis=2)
-        return Visits(order.reshape(-1), bounds.reshape(-1), jnp.maximum((stop - start).max(), 1))
+        runs = Runs.of(some, every)
+        bounds = jnp.stack(runs, axis=2)
+        return Visits(order.reshape(-1), bounds.reshape(-1), jnp.maximum((runs.stop - runs.start).max(), 1))
 
 
 def by_query(grid: Grid, q_at: TokenCoords, kv_at: TokenCoords, rule: Visibility) -> Visits:
     """Key blocks for every query block: the visits of the forward and the dQ kernel."""
-    order, keys = _sorted(Extent.of(kv_at, grid.k.size))
+    order, keys = by_first_token(Extent.of(kv_at, grid.k.size))
     some, every = visible_blocks(Extent.of(q_at, grid.q.size), keys, rule)
     return Visits.of(some, every, order)
 
 
 def by_key(grid: Grid, q_at: TokenCoords, kv_at: TokenCoords, rule: Visibility) -> Visits:
     """Query blocks for every key block: the visits of the dK/dV kernel."""
-    order, queries = _sorted(Extent.of(q_at, grid.q.size))
+    order, queries = by_first_token(Extent.of(q_at, grid.q.size))
     some, every = visible_blocks(queries, Extent.of(kv_at, grid.k.size), rule)
     return Visits.of(some.swapaxes(1, 2), every.swapaxes(1, 2), order)
-
-
-def _sorted(extent: Extent) -> tuple[Int32[Array, "B n"], Extent]:
-    """(order, extents in that order): by first token, blocks of padding alone last. One sort carries everything,
-    because a gather per field would take a TPU longer."""
-    at = jax.lax.broadcasted_iota(jnp.int32, extent.whole.shape, 1)
-    first, last = (extent.first_segment, extent.first_position), (extent.last_segment, extent.last_position)
-    *ends, whole, order = jax.lax.sort((*first, *last, extent.whole, at), dimension=1, num_keys=2)
-    return order, Extent(ends[0], ends[1], ends[2], ends[3], whole, extent.size)
 
 
 class Step(eqx.Module):
