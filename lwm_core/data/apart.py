@@ -69,7 +69,7 @@ class ApartPacker:
         return {**state, group: after}, rows
 
     def flush(self, state: dict[str, Any]) -> tuple[dict[str, Any], list[Row]]:
-        """Pads and returns what is left, group by group; the state then holds what the inner packers counted, if any."""
+        """Pads and returns what is left by group; the state then holds what inner packers counted, if any."""
         flushed = {group: self._packer.flush(kept) for group, kept in state.items()}
         counted = {group: after for group, (after, _) in flushed.items() if after != self._packer.init()}
         return counted, [row for _, rows in flushed.values() for row in rows]
