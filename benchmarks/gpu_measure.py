@@ -27,8 +27,9 @@ from lwm_core.attention import (
     attend,
 )
 from lwm_core.attention.merge import accumulator
+from lwm_core.attention.pairs import attended_pairs
 from lwm_core.bench import Case
-from lwm_core.bench.counts import BACKWARD_OVER_FORWARD, attended_pairs, flops
+from lwm_core.bench.counts import BACKWARD_OVER_FORWARD, flops
 from lwm_core.bench.peers import PEERS
 from lwm_core.testing.attention import AttentionCase, inputs_of, oracle, tolerance
 from lwm_core.testing.kernel import compare, run_whole

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import jax
 
+from lwm_core.attention.pairs import attended_pairs
 from lwm_core.bench.case import Case, Inputs
 from lwm_core.bench.contender import Contender, Entry
-from lwm_core.bench.counts import attended_pairs, flops, imbalance, work_by_shard
+from lwm_core.bench.counts import flops, imbalance, work_by_shard
 from lwm_core.bench.truth import Truth
 
 

@@ -1,47 +1,20 @@
 """Counted work: how many (query, key) pairs attention must look at, and how evenly shards share them.
 
-Owns exact counts from coordinates and the rule, in numpy and without an S by S mask, and the floating-point
-operations that they stand for. Bytes on the wire are `wire`'s; time is `contest`'s.
+Owns how shares compare, and the floating-point operations of an attention alone. Exact counts of pairs are
+`lwm_core.attention.pairs`'; bytes on the wire are `wire`'s; time is `contest`'s.
 """
 
 import numpy as np
 from jaxtyping import Int, Int64
 
 from lwm_core.attention import Visibility
+from lwm_core.attention.pairs import attended_pairs
+from lwm_core.model.flops import attention_flops
 
 
-# The backward pass does five products where the forward pass does two (FlashAttention-2, section 4.1).
+# What a flash kernel does, not what a model needs: its backward pass looks at the scores again and does five products
+# where the forward pass does two (FlashAttention-2, section 4.1).
 BACKWARD_OVER_FORWARD = 2.5
-_STRIDE = 1 << 32
-
-
-def attended_pairs(
-    position: Int[np.ndarray, "B T"],
-    segment: Int[np.ndarray, "B T"],
-    rule: Visibility,
-    kv_position: Int[np.ndarray, "B S"] | None = None,
-    kv_segment: Int[np.ndarray, "B S"] | None = None,
-) -> Int64[np.ndarray, "B T"]:
-    """How many keys each query sees; keys are the queries' own tokens unless given. Any order of tokens."""
-    kv_position = position if kv_position is None else kv_position
-    kv_segment = segment if kv_segment is None else kv_segment
-    rows = zip(position, segment, kv_position, kv_segment, strict=True)
-    return np.stack([_row(q, q_segment, k, k_segment, rule) for q, q_segment, k, k_segment in rows])
-
-
-def _row(position, segment, kv_position, kv_segment, rule: Visibility) -> np.ndarray:
-    """One row: keys of a segment that a query sees are one run of positions, so two searches count them."""
-    wide = (x.astype(np.int64) for x in (position, segment, kv_position, kv_segment))
-    position, segment, kv_position, kv_segment = wide
-    keys = np.sort((kv_segment * _STRIDE + kv_position)[kv_segment != 0])
-    first, last = np.zeros_like(position), np.full_like(position, _STRIDE - 1)
-    if rule.causal_block is not None:
-        last = (position // rule.causal_block + 1) * rule.causal_block - 1
-    if rule.window is not None:
-        first, last = np.maximum(first, position - rule.window + 1), np.minimum(last, position + rule.window - 1)
-    low = np.searchsorted(keys, segment * _STRIDE + first, "left")
-    high = np.searchsorted(keys, segment * _STRIDE + last, "right")
-    return np.where(segment != 0, high - low, 0)
 
 
 def work_by_shard(
@@ -59,5 +32,5 @@ def imbalance(work: Int64[np.ndarray, "N"]) -> float:
 
 def flops(pairs: int, heads: int, head_dim: int, *, backward: bool) -> float:
     """Operations of the forward pass over counted pairs, 4 * pairs * heads * head_dim; with the backward, 3.5 times."""
-    ahead = 4.0 * pairs * heads * head_dim
+    ahead = attention_flops(pairs, heads, head_dim)
     return ahead * (1 + BACKWARD_OVER_FORWARD) if backward else ahead

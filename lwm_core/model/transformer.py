@@ -4,18 +4,23 @@ Owns the stack and how ids become states and states become scores. Families (Lla
 attention and rope are handed in and shared by all layers.
 """
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float, Float32, Int32, PRNGKeyArray
 
 from lwm_core.attention.base import AbstractAttention, AttentionSite, require
 from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.mesh import constrain, gathered, logical, whole
 from lwm_core.model.base import AbstractSequenceModel, Hidden
 from lwm_core.model.block import Block
 from lwm_core.model.cache import CacheDtype, KVCache, LayerCache
+from lwm_core.model.flops import forward_flops
 from lwm_core.model.norm import RMSNorm
-from lwm_core.model.remat import remat
+from lwm_core.model.remat import LAYER_INPUT, Remat, remat
 from lwm_core.model.rope import AbstractRope
 
 
@@ -27,14 +32,14 @@ class Transformer(AbstractSequenceModel):
     - `remat`: a policy of `lwm_core.model.remat`.
     """
 
-    embed: Float[Array, "V E"]
+    embed: Float[Array, "V E"] = eqx.field(metadata=logical("vocab", "embed"))
     blocks: Block
     norm: RMSNorm
-    head: Float[Array, "E V"] | None
+    head: Float[Array, "E V"] | None = eqx.field(metadata=logical("embed", "vocab"))
     attention: AbstractAttention
     rope: AbstractRope
     dtype: str = eqx.field(static=True, default="float32")
-    remat: str = eqx.field(static=True, default="block")
+    remat: Remat = eqx.field(static=True, default="block")
 
     @property
     def vocab_size(self) -> int:
@@ -49,7 +54,8 @@ class Transformer(AbstractSequenceModel):
         cache: KVCache | None = None,
         key: PRNGKeyArray | None = None,
     ) -> Hidden:
-        x = self.embed.astype(self.dtype)[tokens]
+        embed = whole(self.embed, "vocab", "embed", dtype=self.dtype)
+        x = constrain(embed.astype(self.dtype)[tokens], "batch", "sequence", None)
         if cache is not None:
             cache = cache.placed(at)
         # What is visible is summed up here, once for all layers and for their gradients.
@@ -59,8 +65,8 @@ class Transformer(AbstractSequenceModel):
 
         def layer(x, now):
             block, layer_cache = now
-            return block(
-                x,
+            return gathered(block, self.dtype)(
+                checkpoint_name(x, LAYER_INPUT),
                 self.attention,
                 self.rope,
                 at,
@@ -79,7 +85,16 @@ class Transformer(AbstractSequenceModel):
 
     def logits(self, states: Float[Array, "*n E"]) -> Float32[Array, "*n V"]:
         head = self.embed.T if self.head is None else self.head
+        head = whole(head, "embed", "vocab", dtype=self.dtype)
         return jnp.matmul(states, head.astype(states.dtype), preferred_element_type=jnp.float32)
+
+    def flops(self, tokens: int, pairs: int) -> float:
+        """Operations of a forward pass, see `lwm_core.model.flops`: all matrices of the blocks, and the head."""
+        block = self.blocks
+        matrices = (block.q, block.k, block.v, block.out, block.ffn.gate, block.ffn.up, block.ffn.down)
+        layers, _, heads, dim = block.q.shape
+        weights = sum(math.prod(matrix.shape) for matrix in matrices) + math.prod(self.embed.shape)
+        return forward_flops(weights, tokens, layers=layers, heads=heads, head_dim=dim, pairs=pairs)
 
     def empty_cache(self, batch: int, length: int, dtype: CacheDtype | None = None) -> KVCache:
         layers, _, heads, dim = self.blocks.k.shape

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lwm_core.attention import DenseAttention, TokenCoords, Visibility
+from lwm_core.attention.pairs import attended_pairs
 from lwm_core.bench import CASES, Case
-from lwm_core.bench.counts import attended_pairs, flops, imbalance, work_by_shard
+from lwm_core.bench.counts import flops, imbalance, work_by_shard
 from lwm_core.bench.truth import Truth
 from lwm_core.layout import Contiguous, Striped, Zigzag
 
