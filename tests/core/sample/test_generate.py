@@ -12,7 +12,7 @@ from lwm_core.attention import TokenCoords, Visibility
 from lwm_core.model import TransformerFamily
 from lwm_core.sample import Categorical, Frames, Greedy, Guidance, generate, generate_frames
 from lwm_core.sample.base import AbstractSampler
-from lwm_core.sample.generate import prefill
+from lwm_core.sample.loop import prefill
 from lwm_core.vocab import Modality, Vocabulary
 
 
