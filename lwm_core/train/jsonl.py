@@ -6,10 +6,21 @@ Owns the form of a line.
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from lwm_core.train.observer import Event, GateDecided, RunFailed, RunStarted, StageStarted, StepFinished
+from lwm_core.train.observer import (
+    Evaluated,
+    Event,
+    GateDecided,
+    RunFailed,
+    RunStarted,
+    StageStarted,
+    StepFinished,
+    StepGuarded,
+)
 
 
 @dataclass
@@ -32,9 +43,13 @@ class JsonlObserver:
 def _record(event: Event) -> dict:
     record = {"event": type(event).__name__}
     if isinstance(event, StepFinished):
-        metrics = {k: v if math.isfinite(v) else None for k, v in event.metrics.items()}
-        return record | {"step": event.step, "stage": event.stage, "stage_step": event.stage_step,
-                         "seconds": event.seconds, "tokens": event.tokens} | metrics  # fmt: skip
+        names = ("step", "stage", "stage_step", "seconds", "tokens", "pairs", "flops", "utilisation")
+        return record | {name: getattr(event, name) for name in names} | _finite(event.metrics)
+    if isinstance(event, StepGuarded):
+        return record | dataclasses.asdict(event) | {"batch": str(event.batch)}
+    if isinstance(event, Evaluated):
+        record |= {"step": event.step, "stage": event.stage, "evaluator": event.evaluator}
+        return record | {"summary": _finite(event.evaluation.summary)}
     if isinstance(event, StageStarted):
         left_out = {name: dataclasses.asdict(report) for name, report in event.left_out.items()}
         record |= {"stage": event.stage.name, "index": event.index, "attention": event.attention}
@@ -47,3 +62,10 @@ def _record(event: Event) -> dict:
     record |= {name: getattr(event, name) for name in names if hasattr(event, name)}
     where = getattr(event, "path", None) or getattr(event, "out", None)
     return record | {"path": str(where)}
+
+
+def _finite(value: Any) -> Any:
+    """The value with null for what is no number, which JSON cannot say."""
+    if isinstance(value, Mapping):
+        return {name: _finite(below) for name, below in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

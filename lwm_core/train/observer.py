@@ -3,13 +3,14 @@
 Owns the events and the contract. Observers never change a run; one that raises stops it, with its own error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from lwm_core.curriculum import Stage
 from lwm_core.data import LeftOut
+from lwm_core.evaluate.base import Evaluation
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,16 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StepFinished:
-    """`step` counts over the run, `stage_step` in the stage, both from 1.
+    """`step` counts over the run, `stage_step` in the stage, both from 1; `tokens` are slots, padding too.
 
     `metrics` are plain floats, see `lwm_core.train.step.make_step`: always `loss`, `targets` and `segments`, and for
     each part of the objective that has a target `loss/PART` and `tokens/PART`, such as `loss/vision`,
     `loss/length/65-128`, `loss/position/9`. A step with 0 targets has loss 0 and changed nothing.
+
+    - `pairs`: (query, key) pairs that attention had to look at in one layer, exactly; None where the objective does
+      not say which tokens see which;
+    - `flops`: operations of the step by definition (`lwm_core.model.flops`); None where the model does not count them;
+    - `peak`: bfloat16 operations a second of the step's devices at best; None where a chip is not in the table.
     """
 
     step: int
@@ -47,6 +53,53 @@ class StepFinished:
     seconds: float
     tokens: int
     metrics: Mapping[str, float]
+    pairs: int | None = None
+    flops: float | None = None
+    peak: float | None = None
+
+    @property
+    def flops_per_second(self) -> float | None:
+        """Of all devices together, waiting for data included."""
+        return None if self.flops is None or not self.seconds else self.flops / self.seconds
+
+    @property
+    def utilisation(self) -> float | None:
+        """Model-FLOP utilisation (PaLM, appendix B): the share of the peak that the model's own operations took."""
+        rate = self.flops_per_second
+        return None if rate is None or not self.peak else rate / self.peak
+
+
+@dataclass(frozen=True)
+class StepGuarded:
+    """A step that the guard did not let happen (`lwm_core.train.guard`): weights and moments are as before it.
+
+    - `verdict`: "skip", "roll-back" or "stop"; `reason`: the sentence; `more`: steps it adds to the run;
+    - `layer`: where it began, such as "layer 3, backwards"; `tensors`: names of arrays that are not finite;
+    - `documents`: what the batch was made of, {row, segment, source, document, name, tokens} each;
+    - `batch`: the file that holds its rows, so that it can be looked at and run again.
+    """
+
+    step: int
+    stage: str
+    stage_step: int
+    verdict: str
+    reason: str
+    layer: str
+    tensors: tuple[str, ...]
+    documents: tuple[Mapping[str, Any], ...]
+    batch: Path
+    more: int = 0
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluator measured in the course of a run, for a gate; `draw` makes its picture, where it has one."""
+
+    step: int
+    stage: str
+    evaluator: str
+    evaluation: Evaluation
+    draw: Callable[[Path], Path] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +140,17 @@ class RunFailed:
     step: int
 
 
-Event = RunStarted | StageStarted | StepFinished | GateDecided | CheckpointSaved | RunFinished | RunFailed
+Event = (
+    RunStarted
+    | StageStarted
+    | StepFinished
+    | StepGuarded
+    | Evaluated
+    | GateDecided
+    | CheckpointSaved
+    | RunFinished
+    | RunFailed
+)
 
 
 @runtime_checkable

@@ -1,4 +1,4 @@
-"""The progress observer: a line on the terminal with loss, tokens a second and time left.
+"""The progress observer: a line on the terminal with loss by part, tokens a second, utilisation and time left.
 
 Owns what a person sees while training. On a terminal it is a live bar; in a log file, a line now and then. A stage's
 last step is shown with its losses by length and by position.
@@ -22,6 +22,7 @@ from lwm_core.train.observer import (
     RunStarted,
     StageStarted,
     StepFinished,
+    StepGuarded,
 )
 
 
@@ -71,6 +72,10 @@ class _Bar:
             self._total += event.more
             self._bar.update(self._task, total=self._total)
             self._bar.console.print(_verdict(event))
+        elif isinstance(event, StepGuarded):
+            self._total += event.more
+            self._bar.update(self._task, total=self._total)
+            self._bar.console.print(_guarded(event), markup=False)
         elif isinstance(event, RunFinished | RunFailed):
             self._bar.stop()
 
@@ -97,6 +102,9 @@ class _Lines:
         elif isinstance(event, GateDecided):
             self._steps += event.more
             self._say(_verdict(event))
+        elif isinstance(event, StepGuarded):
+            self._steps += event.more
+            self._say(_guarded(event))
         elif isinstance(event, StepFinished):
             now = time.monotonic()
             if now - self._last >= self._every or event.step == self._steps:
@@ -112,12 +120,23 @@ class _Lines:
 
 
 def _note(event: StepFinished) -> str:
-    rate = event.tokens / max(event.seconds, 1e-9)
+    rate = f"{event.tokens / max(event.seconds, 1e-9):,.0f} tokens/s{_share(event)}"
     if event.metrics.get("targets") == 0:
-        return f"no target in this step: nothing changed, {rate:,.0f} tokens/s"
+        return f"no target in this step: nothing changed, {rate}"
     parts = _parts(event).get("", {})
     named = f" ({', '.join(f'{name} {loss:.3f}' for name, loss in parts.items())})" if len(parts) > 1 else ""
-    return f"loss {event.metrics['loss']:.3f}{named}, {rate:,.0f} tokens/s"
+    return f"loss {event.metrics['loss']:.3f}{named}, {rate}"
+
+
+def _share(event: StepFinished) -> str:
+    """How much of the chips was used, or, where nobody says what they can do, how much was done."""
+    if event.utilisation is not None:
+        return f", {100 * event.utilisation:.1f}% of peak"
+    rate = event.flops_per_second
+    if rate is None:
+        return ""
+    unit, size = next(((u, s) for u, s in (("P", 1e15), ("T", 1e12), ("G", 1e9)) if rate >= s), ("M", 1e6))
+    return f", {rate / size:.3g} {unit}FLOP/s"
 
 
 def _breakdown(event: StepFinished) -> list[str]:
@@ -139,3 +158,9 @@ def _parts(event: StepFinished) -> dict[str, dict[str, float]]:
 
 def _verdict(event: GateDecided) -> str:
     return f"stage {event.stage} after {event.stage_step} steps: {event.verdict}: {event.reason}"
+
+
+def _guarded(event: StepGuarded) -> str:
+    files = list(dict.fromkeys(str(d["name"] or d["source"]) for d in event.documents if d["source"]))
+    named = f" of {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}" if files else ""
+    return f"step {event.step}: {event.verdict}: {event.reason} Began in: {event.layer}. Batch{named}: {event.batch}"

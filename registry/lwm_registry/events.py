@@ -15,6 +15,8 @@ HOOK_OF = {
     "RunStarted": "lwm_run_started",
     "StageStarted": "lwm_stage_started",
     "StepFinished": "lwm_step_finished",
+    "StepGuarded": "lwm_step_guarded",
+    "Evaluated": "lwm_evaluated",
     "GateDecided": "lwm_gate_decided",
     "CheckpointSaved": "lwm_checkpoint_saved",
     "RunFinished": "lwm_run_finished",

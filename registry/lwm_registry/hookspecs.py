@@ -83,13 +83,37 @@ def lwm_stage_started(event: Any) -> None:
 
 @hookspec
 def lwm_step_finished(event: Any) -> None:
-    """A step is done; `event` is a `StepFinished`: `step`, `stage`, `seconds`, `tokens`, `metrics`.
+    """A step is done; `event` is a `StepFinished`: `step`, `stage`, `seconds`, `tokens`, `metrics`, `utilisation`.
 
     Example::
 
         @hookimpl
         def lwm_step_finished(event):
             dashboard.log(event.metrics, step=event.step)
+    """
+
+
+@hookspec
+def lwm_step_guarded(event: Any) -> None:
+    """A step was refused by the guard; `event` is a `StepGuarded`: `verdict`, `reason`, `layer`, `documents`, `batch`.
+
+    Example::
+
+        @hookimpl
+        def lwm_step_guarded(event):
+            chat.post(f"step {event.step}: {event.verdict}, since {event.reason} ({event.layer}); see {event.batch}")
+    """
+
+
+@hookspec
+def lwm_evaluated(event: Any) -> None:
+    """An evaluator measured for a gate; `event` is an `Evaluated`: `evaluator`, `evaluation`, `draw`.
+
+    Example::
+
+        @hookimpl
+        def lwm_evaluated(event):
+            dashboard.log(event.evaluation.summary, step=event.step)
     """
 
 

@@ -6,14 +6,17 @@ from pathlib import Path
 import pytest
 
 from lwm_core.curriculum import Stage
+from lwm_core.evaluate.base import Evaluation
 from lwm_core.train.observer import (
     CheckpointSaved,
+    Evaluated,
     GateDecided,
     RunFailed,
     RunFinished,
     RunStarted,
     StageStarted,
     StepFinished,
+    StepGuarded,
 )
 from lwm_registry import Catalog, Recipe, compose, hookspecs
 from lwm_registry.discovery import HOOKS, discover, load
@@ -25,6 +28,8 @@ EVENTS = {
     "lwm_run_started": RunStarted(Path("out"), 2, 0),
     "lwm_stage_started": StageStarted(STAGE, 0, "dense"),
     "lwm_step_finished": StepFinished(1, "s", 1, 0.1, 8, {"loss": 1.0}),
+    "lwm_step_guarded": StepGuarded(1, "s", 1, "skip", "spike.", "layer 0", (), (), Path("out/guard/step-1")),
+    "lwm_evaluated": Evaluated(1, "s", "text", Evaluation("text", (), {"loss": 1.0})),
     "lwm_gate_decided": GateDecided(1, "s", 1, "advance", "every gate holds.", ()),
     "lwm_checkpoint_saved": CheckpointSaved(Path("out/step"), 1),
     "lwm_run_finished": RunFinished(Path("out"), 2),
