@@ -4,13 +4,16 @@ Owns the table and the functions that turn logical names into partition specs un
 no mesh (`MeshSpec`) and moves no array except through `constrain`.
 """
 
+import math
+
 import jax
-from jax.sharding import AbstractMesh, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 
 
 DP, FSDP, TP, SP = AXES = ("dp", "fsdp", "tp", "sp")
 # The rows of a batch, the slots of a sequence, and attention heads lie here.
 BATCH, SEQUENCE, HEADS = (DP, FSDP), SP, TP
+EMBED = "embed"  # the dimension of a weight that is gathered for use
 
 # Logical axis of an activation or a weight -> mesh axes. A name that is not here is an error, not a guess.
 RULES: dict[str, tuple[str, ...]] = {
@@ -20,7 +23,7 @@ RULES: dict[str, tuple[str, ...]] = {
     "kv_heads": (HEADS,),
     "ffn": (TP,),
     "vocab": (TP,),
-    "embed": (FSDP,),
+    EMBED: (FSDP, SP),
     "head_dim": (),
     "layers": (),
 }
@@ -31,18 +34,16 @@ def partition(
 ) -> PartitionSpec:
     """The spec of an array with these logical axes on `mesh` (the ambient one by default).
 
-    None leaves a dimension whole, and so does a mesh that lacks the axis. With `shape`, a dimension that does
-    not divide over its axes is left whole too (weights of odd sizes). `partition("batch", "sequence", None)`.
+    None leaves a dimension whole, and so does a mesh that lacks the axis. With `shape`, a dimension that does not
+    divide over all of its axes lies on the first of them that it divides over (weights of odd sizes).
+    `partition("batch", "sequence", None)`.
     """
     sizes = dict((mesh or jax.sharding.get_abstract_mesh()).shape)
     entries = []
     for dimension, name in enumerate(logical):
         axes = tuple(axis for axis in _axes_of(name) if axis in sizes)
-        parts = 1
-        for axis in axes:
-            parts *= sizes[axis]
-        if shape is not None and shape[dimension] % parts:
-            axes = ()
+        while shape is not None and shape[dimension] % math.prod(sizes[axis] for axis in axes):
+            axes = axes[:-1]
         entries.append(axes if len(axes) > 1 else axes[0] if axes else None)
     return PartitionSpec(*entries)
 
@@ -53,15 +54,26 @@ def sharding(mesh: Mesh, *logical: str | None, shape: tuple[int, ...] | None = N
 
 
 def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
-    """`x`, told to lie by its logical axes; itself outside any mesh. For use inside `jit`."""
-    if jax.sharding.get_abstract_mesh().empty:
+    """`x`, told to lie by its logical axes; itself where the compiler moves nothing. For use inside `jit`."""
+    if automatic() is None:
         return x
     return jax.lax.with_sharding_constraint(x, partition(*logical, shape=x.shape))
 
 
-def _axes_of(name: str | None) -> tuple[str, ...]:
-    if name is None:
-        return ()
-    if name not in RULES:
+def automatic() -> AbstractMesh | None:
+    """The ambient mesh, if the compiler may move arrays on it: not in a `shard_map`, nor where axes are explicit."""
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty or mesh.size == 1 or any(kind != AxisType.Auto for kind in mesh.axis_types):
+        return None
+    return mesh
+
+
+def check_axis(name: str | None) -> None:
+    """Raises `ValueError` for a name that is no logical axis."""
+    if name is not None and name not in RULES:
         raise ValueError(f"There is no logical axis {name!r}: use one of {', '.join(RULES)}, or None.")
-    return RULES[name]
+
+
+def _axes_of(name: str | None) -> tuple[str, ...]:
+    check_axis(name)
+    return () if name is None else RULES[name]

@@ -6,6 +6,7 @@ from lwm_core.model.base import Hidden as Hidden
 from lwm_core.model.cache import CacheDtype as CacheDtype
 from lwm_core.model.cache import KVCache as KVCache
 from lwm_core.model.family import TransformerFamily as TransformerFamily
+from lwm_core.model.remat import Remat as Remat
 from lwm_core.model.rope import AbstractRope as AbstractRope
 from lwm_core.model.rope import Rotary as Rotary
 from lwm_core.model.rope_scaling import AbstractScaledRope as AbstractScaledRope

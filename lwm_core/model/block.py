@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int32, PRNGKeyArray
 
 from lwm_core.attention.base import AbstractAttention
 from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.mesh import constrain, logical
 from lwm_core.model.cache import LayerCache, append, attend_cache
 from lwm_core.model.ffn import GatedFFN
 from lwm_core.model.norm import RMSNorm
@@ -22,10 +23,10 @@ class Block(eqx.Module):
     """Weights of one layer; H query heads, G key/value heads of D numbers each."""
 
     attention_norm: RMSNorm
-    q: Float[Array, "E H D"]
-    k: Float[Array, "E G D"]
-    v: Float[Array, "E G D"]
-    out: Float[Array, "H D E"]
+    q: Float[Array, "E H D"] = eqx.field(metadata=logical("embed", "heads", None))
+    k: Float[Array, "E G D"] = eqx.field(metadata=logical("embed", "kv_heads", None))
+    v: Float[Array, "E G D"] = eqx.field(metadata=logical("embed", "kv_heads", None))
+    out: Float[Array, "H D E"] = eqx.field(metadata=logical("heads", None, "embed"))
     ffn_norm: RMSNorm
     ffn: GatedFFN
 
@@ -47,14 +48,18 @@ class Block(eqx.Module):
             seen = attend_cache(attention, q, cache, q_at=at, kv_at=kv_at, rule=rule)
         else:
             seen = attention(q, k, v, q_at=at, kv_at=kv_at, rule=rule)
-        x = x + jnp.einsum("bthd,hde->bte", seen, self.out.astype(x.dtype))
-        return x + self.ffn(self.ffn_norm(x)), cache
+        x = _laid(x + jnp.einsum("bthd,hde->bte", seen, self.out.astype(x.dtype)))
+        return _laid(x + self.ffn(self.ffn_norm(x))), cache
 
     def _project(self, x, rope, at):
         def heads(weight):
             return jnp.einsum("bte,ehd->bthd", x, weight.astype(x.dtype))
 
         return rope(heads(self.q), at.position), rope(heads(self.k), at.position), heads(self.v)
+
+
+def _laid(x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
+    return constrain(x, "batch", "sequence", None)
 
 
 def init_block(

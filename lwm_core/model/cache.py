@@ -10,7 +10,6 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.core import Tracer
-from jax.sharding import AxisType
 from jaxtyping import Array, Bool, Float, Int32, Shaped
 
 from lwm_core.attention.base import AbstractAttention
@@ -51,10 +50,10 @@ class KVCache(eqx.Module):
             raise ValueError(f"A cache of {dtype} is not offered: use one of {', '.join(get_args(CacheDtype))}.")
         shape = layers, batch, length, heads, dim
         if name == "int8":
-            scale = _spread(jnp.zeros((layers, batch, heads, length)), None, "batch", "kv_heads", "sequence")
-            room = Quantised(_spread(jnp.zeros(shape, jnp.int8), *_AXES), scale)
+            scale = constrain(jnp.zeros((layers, batch, heads, length)), None, "batch", "kv_heads", "sequence")
+            room = Quantised(constrain(jnp.zeros(shape, jnp.int8), *_AXES), scale)
         else:
-            room = _spread(jnp.zeros(shape, name), *_AXES)
+            room = constrain(jnp.zeros(shape, name), *_AXES)
         nowhere = jnp.zeros((batch, length), jnp.int32)
         return KVCache(room, room, TokenCoords(nowhere, nowhere), jnp.zeros((), jnp.int32))
 
@@ -144,11 +143,3 @@ def _put(room: Shaped[Array, "..."], new: Shaped[Array, "..."], used: Int32[Arra
     found = jnp.take(new, jnp.clip(source, 0, width - 1), axis=axis)
     fresh = ((source >= 0) & (source < width)).reshape([-1 if n == axis else 1 for n in range(room.ndim)])
     return jnp.where(fresh, found, room)
-
-
-def _spread(room: Array, *logical: str | None) -> Array:
-    """Laid out over the ambient mesh by its logical axes; whole where a mesh is explicit, as every operand of a
-    write would have to be laid out alike there."""
-    if AxisType.Explicit in jax.sharding.get_abstract_mesh().axis_types:
-        return room
-    return constrain(room, *logical)

@@ -16,6 +16,7 @@ from lwm_core.attention.local import LocalAttention
 from lwm_core.model.base import AbstractModelFamily
 from lwm_core.model.block import init_block
 from lwm_core.model.norm import RMSNorm
+from lwm_core.model.remat import Remat
 from lwm_core.model.rope import AbstractRope, Rotary
 from lwm_core.model.transformer import Transformer
 
@@ -44,7 +45,7 @@ class TransformerFamily(AbstractModelFamily):
     embed_std: float = eqx.field(static=True, default=0.02)
     out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
-    remat: Literal["none", "block", "dots"] = eqx.field(static=True, default="block")
+    remat: Remat = eqx.field(static=True, default="block")
     ffn_chunk: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):

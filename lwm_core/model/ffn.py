@@ -9,13 +9,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from lwm_core.mesh import logical
+
 
 class GatedFFN(eqx.Module):
     """`down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020)."""
 
-    gate: Float[Array, "E F"]
-    up: Float[Array, "E F"]
-    down: Float[Array, "F E"]
+    gate: Float[Array, "E F"] = eqx.field(metadata=logical("embed", "ffn"))
+    up: Float[Array, "E F"] = eqx.field(metadata=logical("embed", "ffn"))
+    down: Float[Array, "F E"] = eqx.field(metadata=logical("ffn", "embed"))
     chunk: int | None = eqx.field(static=True, default=None)
 
     def __call__(self, x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:

@@ -4,7 +4,7 @@ Owns the arithmetic of a step and nothing of where batches come from. Numerators
 over every micro-batch and shard before the one division, so accumulation never changes the loss.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from lwm_core.mesh import Rules, spread
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective, Batch
 from lwm_core.vocab import Vocabulary
@@ -27,6 +28,19 @@ class TrainState(NamedTuple):
     moments: Any
 
 
+class Step(NamedTuple):
+    """`step(state, batch) -> (state, metrics)`, compiled when it is first called; it consumes the state it is given."""
+
+    function: Any
+
+    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        return self.function(batch, state)
+
+    def lowered(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
+        """The step for arrays like these, which may be outlines (`lwm_core.mesh.outlined`), ready to be compiled."""
+        return self.function.lower(batch, state).lowered
+
+
 def init_state(model: AbstractSequenceModel, optimizer: optax.GradientTransformation) -> TrainState:
     """Fresh moments for the model's float arrays."""
     return TrainState(model, optimizer.init(eqx.filter(model, eqx.is_inexact_array)))
@@ -37,8 +51,12 @@ def make_step(
     optimizer: optax.GradientTransformation,
     vocabulary: Vocabulary,
     accumulate: int = 1,
-) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
-    """A compiled `step(state, batch) -> (state, metrics)`; it consumes (donates) the state it is given.
+    placement: Rules | None = None,
+) -> Step:
+    """A compiled step; under a mesh, weights, moments and gradients keep to their places (`lwm_core.mesh`).
+
+    - `accumulate`: micro-batches that the step's rows are cut into, each of every device's rows;
+    - `placement`: rules for arrays that are to lie otherwise than their fields declare.
 
     Metrics: `loss`, `targets` (how many tokens count), `segments` (documents and pieces of them), `loss/<part>` and
     `tokens/<part>` for each part of the objective, `gradient_norm`, `update_norm`, `parameter_norm`; `reported`
@@ -52,7 +70,7 @@ def make_step(
     @eqx.filter_jit(donate="all-except-first")
     def step(batch: Batch, state: TrainState):
         weights, rest = eqx.partition(state.model, eqx.is_inexact_array)
-        grads, loss = _gradients(loss_of, weights, rest, batch, accumulate)
+        grads, loss = _gradients(loss_of, weights, rest, batch, accumulate, placement)
         targets = jnp.count_nonzero(batch.weights)
         learns = (targets > 0) & (loss.denominator > 0)
         grads = jax.tree.map(lambda g: g / jnp.where(learns, loss.denominator, 1), grads)
@@ -66,9 +84,9 @@ def make_step(
         metrics |= {name: optax.tree.norm(tree) for name, tree in norms.items()}
         for name, part in loss.parts.items():
             metrics |= {f"{LOSS}{name}": part.total / part.weight, f"{TOKENS}{name}": part.tokens}
-        return TrainState(eqx.combine(weights, rest), moments), metrics
+        return spread(TrainState(eqx.combine(weights, rest), moments), placement), metrics
 
-    return lambda state, batch: step(batch, state)
+    return Step(step)
 
 
 def reported(metrics: Mapping[str, jax.Array]) -> dict[str, float]:
@@ -92,22 +110,27 @@ def check_accumulate(rows: int, accumulate: int) -> None:
         )
 
 
-def _gradients(loss_of, weights, rest, batch, accumulate):
+def _gradients(loss_of, weights, rest, batch, accumulate, placement):
     """Summed (not averaged) gradients and loss over the micro-batches."""
 
     def total(weights, part):
         loss = loss_of(eqx.combine(weights, rest), part)
         return loss.total, loss
 
-    gradient = jax.grad(total, has_aux=True)
+    def gradient(weights, part):
+        grads, loss = jax.grad(total, has_aux=True)(weights, part)
+        return spread(grads, placement), loss
+
     if accumulate == 1:
         return gradient(weights, batch)
     check_accumulate(batch.tokens.shape[0], accumulate)
-    parts = jax.tree.map(lambda x: x.reshape(accumulate, -1, *x.shape[1:]), batch)
+    # Every accumulate-th row, so that each device finds rows of its own in each micro-batch.
+    parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
     first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(gradient, weights, first))
 
     def add(sums, part):
-        return jax.tree.map(jnp.add, sums, gradient(weights, part)), None
+        grads, loss = jax.tree.map(jnp.add, sums, gradient(weights, part))
+        return (spread(grads, placement), loss), None
 
     return jax.lax.scan(add, zero, parts)[0]

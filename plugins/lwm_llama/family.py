@@ -10,7 +10,7 @@ import equinox as eqx
 from jaxtyping import PRNGKeyArray
 
 from lwm_core.attention import AbstractAttention, LocalAttention
-from lwm_core.model import AbstractModelFamily, AbstractRope, Rotary, Transformer, TransformerFamily
+from lwm_core.model import AbstractModelFamily, AbstractRope, Remat, Rotary, Transformer, TransformerFamily
 from lwm_llama.sizes import SIZES, Size
 
 
@@ -38,7 +38,7 @@ class LlamaFamily(AbstractModelFamily):
     embed_std: float = eqx.field(static=True, default=0.02)
     out_scale: float | None = eqx.field(static=True, default=None)
     dtype: Literal["float32", "bfloat16"] = eqx.field(static=True, default="float32")
-    remat: Literal["none", "block", "dots"] = eqx.field(static=True, default="block")
+    remat: Remat = eqx.field(static=True, default="block")
     ffn_chunk: int | None = eqx.field(static=True, default=None)
 
     def __check_init__(self):

@@ -34,7 +34,8 @@ def test_sizes_that_cannot_be_are_refused(make, words):
 def test_logical_axes_find_their_mesh_axes():
     with jax.set_mesh(MeshSpec(fsdp=2, tp=2, sp=2).make()):
         assert partition("batch", "sequence", None) == PartitionSpec(("dp", "fsdp"), "sp", None)
-        assert partition("embed", "ffn", shape=(6, 5)) == PartitionSpec("fsdp", None), "5 does not divide by 2"
+        assert partition("embed", "ffn", shape=(8, 6)) == PartitionSpec(("fsdp", "sp"), "tp")
+        assert partition("embed", "ffn", shape=(6, 5)) == PartitionSpec("fsdp", None), "by 2 and not by 4; not by 2"
     with jax.set_mesh(jax.make_mesh((8,), ("sp",), axis_types=(jax.sharding.AxisType.Auto,))):
         assert partition("batch", "sequence") == PartitionSpec(None, "sp"), "axes that the mesh lacks are left out"
     with pytest.raises(ValueError, match="no logical axis 'sequences'.*sequence"):
