@@ -4,7 +4,7 @@ Owns `Span`, `Document`, `Sample`, `Row` and the `DataSource` and `Packer` proto
 reads nothing itself, and does not import JAX.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -83,6 +83,22 @@ class DataSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> Document: ...
+
+
+@runtime_checkable
+class ReadsMany(Protocol):
+    """The second face of a source that is faster over many documents at once."""
+
+    def many(self, indices: Sequence[int]) -> list[Document]:
+        """`[source[i] for i in indices]`; raises what one of them raises."""
+        ...
+
+
+def read_many(source: DataSource, indices: Sequence[int]) -> list[Document]:
+    """The documents of these indices in order, by whichever way the source has."""
+    if isinstance(source, ReadsMany):
+        return source.many(indices)
+    return [source[index] for index in indices]
 
 
 S = TypeVar("S")

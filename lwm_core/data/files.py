@@ -9,13 +9,15 @@ import hashlib
 import io
 import os
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from glob import glob
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from lwm_core.data.json_lines import Bytes
 from lwm_core.data.problems import BadRecord
@@ -23,6 +25,7 @@ from lwm_core.data.problems import BadRecord
 
 PACKED = (".gz", ".zst")
 _COPY = 1 << 20
+T = TypeVar("T")
 
 
 def cache_folder(given: Path | None = None) -> Path:
@@ -131,12 +134,22 @@ class ByteFile:
         if is_url(self.name):
             system, path = filesystem(self.name)
             return system.cat_file(path, start=start, end=stop)
+        return next(self.reads([(start, stop)]))
+
+    def reads(self, bounds: Iterable[tuple[int, int]]) -> Iterator[bytes]:
+        """The bytes from each start up to its stop, all of the file that has the name when the first is read."""
+        if is_url(self.name):
+            yield from (self.read(start, stop) for start, stop in bounds)
+            return
         facts = os.stat(self.name)
-        number = _descriptor(self.name, facts.st_dev, facts.st_ino).number
-        data = os.pread(number, stop - start, start)
-        while len(data) < stop - start and (more := os.pread(number, stop - start - len(data), start + len(data))):
-            data += more
-        return data
+        held = _descriptor(self.name, facts.st_dev, facts.st_ino)  # so that it stays open whatever else is opened
+        for start, stop in bounds:
+            data = os.pread(held.number, stop - start, start)
+            while len(data) < stop - start and (
+                more := os.pread(held.number, stop - start - len(data), start + len(data))
+            ):
+                data += more
+            yield data
 
     @contextmanager
     def opened(self) -> Iterator[Bytes]:
@@ -158,6 +171,23 @@ class ByteFile:
         else:
             with open(self.name, "rb", buffering=_COPY) as file:
                 yield file
+
+
+def in_groups(files: np.ndarray, read: Callable[[int, np.ndarray], Iterable[T]]) -> list[T]:
+    """Items read file by file, in the order of `files`, which says the file of each.
+
+    `read(file, at)` gives those at the places `at`, in their order.
+    """
+    if not len(files):
+        return []
+    first = int(files[0])
+    if (files == first).all():
+        return list(read(first, np.arange(len(files))))
+    items: dict[int, T] = {}
+    for file in dict.fromkeys(files.tolist()):
+        at = np.flatnonzero(files == file)
+        items.update(zip(at.tolist(), read(file, at), strict=True))
+    return [items[place] for place in range(len(files))]
 
 
 class _Guarded(io.RawIOBase):

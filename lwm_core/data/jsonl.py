@@ -4,7 +4,7 @@ Owns where a record lies in its file, and which records are left out when bad on
 `records`'s, how a line can be wrong `json_lines`'s.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 
 from lwm_core.data.base import Document
 from lwm_core.data.chat import Chat
-from lwm_core.data.files import ByteFile, expanded, randomly
+from lwm_core.data.files import ByteFile, expanded, in_groups, randomly
 from lwm_core.data.json_lines import line_table, lines, record_of, too_long
 from lwm_core.data.kept import Kept, fault_of, kept_of
 from lwm_core.data.problems import BadRecord, LeftOut, OnError, check_on_error, place_of
@@ -83,6 +83,11 @@ class Jsonl:
     def __getitem__(self, index: int) -> Document:
         return self._document(self._kept[index])
 
+    def many(self, indices: Sequence[int]) -> list[Document]:
+        """The documents of these indices, each file asked once whether it is still the same."""
+        kept = self._kept
+        return self._documents([kept[index] for index in indices])
+
     @cached_property
     def _records(self) -> Records:
         return Records(self.fields, self.template, self.chat, self.order, self.seed, self.codebook, self.tokenizer)
@@ -129,15 +134,25 @@ class Jsonl:
         return [fault_of(self._document, record) for record in block]
 
     def _document(self, record: int) -> Document:
-        number = int(np.searchsorted(self._starts, record, "right")) - 1
+        return self._documents([record])[0]
+
+    def _documents(self, records: Sequence[int]) -> list[Document]:
+        wanted = np.asarray(records, np.int64)
+        files = self._starts.searchsorted(wanted, "right") - 1
+        return in_groups(files, lambda number, at: self._read(number, wanted[at] - self._starts[number]))
+
+    def _read(self, number: int, records: np.ndarray) -> Iterator[Document]:
+        """These records of one file."""
         file, table, _ = self._opened[number]
-        start, stop, line = (int(x) for x in table[record - self._starts[number]])
-        name = self._files[number]
-        if stop - start > self.longest:
-            raise too_long(stop - start, self.longest).at(name, line)
+        name, document = self._files[number], self._records.document
+        folder, rows = name.rpartition("/")[0], table[records].tolist()
+        for start, stop, line in rows:
+            if stop - start > self.longest:
+                raise too_long(stop - start, self.longest).at(name, line)
+        line = 0
         try:
-            given: Any = record_of(file.read(start, stop).rstrip(b"\r\n"))
-            return self._records.document(given, place_of(name, line), (number, line), name.rpartition("/")[0])
+            for raw, (_, _, line) in zip(file.reads((row[0], row[1]) for row in rows), rows, strict=True):
+                yield document(record_of(raw.rstrip(b"\r\n")), f"{name}:{line}", (number, line), folder)
         except BadRecord as fault:
             raise fault.at(name, line) from fault.__cause__
 

@@ -103,6 +103,10 @@ class Records:
         - `draw`: what the order of a pair is drawn from; - `folder`: where the files are that a record names. They
           become spans that hold a path, for something that encodes; the renderer takes codes only.
         """
+        if type(record) is dict and len(record) == 1 and self.columns is None:  # most records by far are a text alone
+            alone = record.get("text")
+            if type(alone) is str and _says(alone):
+                return Document((Span("text", alone),), name)
         how = Reading(self.codebook, folder)
         if not isinstance(record, Mapping):
             raise BadRecord("", f"not an object but {described(record)}", 'write one object a record, {"text": ...}')

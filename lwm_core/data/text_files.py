@@ -5,7 +5,7 @@ Owns where a document begins and ends in a file. It tokenises nothing; `Renderer
 
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lwm_core.data.base import Document
-from lwm_core.data.files import ByteFile, expanded, is_url, randomly
+from lwm_core.data.base import Document, Span
+from lwm_core.data.files import ByteFile, expanded, in_groups, is_url, randomly
 from lwm_core.data.json_lines import UTF8_BOM, decoded, lines, nul_bytes, too_long
 from lwm_core.data.kept import Kept, fault_of, kept_of
 from lwm_core.data.problems import BadRecord, LeftOut, OnError, check_on_error, place_of
@@ -147,14 +147,27 @@ class TextFiles:
     def __getitem__(self, index: int) -> Document:
         return self._document(self._kept[index])
 
+    def many(self, indices: Sequence[int]) -> list[Document]:
+        """The documents of these indices, each file asked once whether it is still the same."""
+        kept = self._kept
+        return self._documents([kept[index] for index in indices])
+
     def _document(self, place: int) -> Document:
-        number, start, stop, line = self._index[place].tolist()
-        name = self._files[number]
+        return self._documents([place])[0]
+
+    def _documents(self, places: Sequence[int]) -> list[Document]:
+        rows = self._index[list(places)]
+        return in_groups(rows[:, 0], lambda number, at: self._read(number, rows[at].tolist()))
+
+    def _read(self, number: int, rows: list[list[int]]) -> Iterator[Document]:
+        """The documents that these rows of the index tell of, all of one file."""
+        name, line = self._files[number], 0
+        raws = self._opened[number][0].reads((start, stop) for _, start, stop, _ in rows)
         try:
-            text = _text(self._opened[number][0].read(start, stop), line, at_start=start == 0)
+            for raw, (_, start, _, line) in zip(raws, rows, strict=True):
+                yield Document((Span("text", _text(raw, line, at_start=start == 0)),), f"{name}:{line}")
         except BadRecord as fault:
             raise fault.at(name, line) from fault.__cause__
-        return Document.of_text(text, place_of(name, line))
 
 
 def _text(raw: bytes, line: int, at_start: bool) -> str:

@@ -5,7 +5,7 @@ as much as reading a short document, and because tokenizers are fastest over man
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, SupportsInt
@@ -14,6 +14,7 @@ import numpy as np
 from grain.experimental import index_shuffle
 
 from lwm_core.data import DataSource, Document, Sample
+from lwm_core.data.base import read_many
 from lwm_core.data.order import WindowOrder, order_of
 from lwm_core.data.render import RendersMany
 
@@ -77,11 +78,14 @@ class Draws:
     shuffle: bool
     shard: tuple[int, int]
 
-    def document(self, place: int) -> Document:
-        """The document of the `place`-th draw."""
+    def documents(self, places: Sequence[int]) -> list[Document]:
+        """The documents of these draws, by their places."""
+        return read_many(self.source, [self._index(place) for place in places])
+
+    def _index(self, place: int) -> int:
         process, count = self.shard
         epoch, at = divmod(place * count + process, len(self.source))
-        return self.source[self._shuffled(epoch, at) if self.shuffle else at]
+        return self._shuffled(epoch, at) if self.shuffle else at
 
     def _shuffled(self, epoch: int, at: int) -> int:
         seed, count = (self._seed + epoch) % 2**32, len(self.source)
@@ -126,7 +130,7 @@ class Blocks:
         start = self.first + index * self.size
         places = range(start, start + self.size)
         try:
-            return Block(self._rendered([self.draws.document(place) for place in places]))
+            return Block(self._rendered(self.draws.documents(places)))
         except Exception:  # it belongs to one draw, and those before it are good
             return self._one_by_one(places)
 
@@ -134,7 +138,7 @@ class Blocks:
         samples: list[Sample | None] = []
         for place in places:
             try:
-                samples += self._rendered([self.draws.document(place)])
+                samples += self._rendered(self.draws.documents([place]))
             except Exception as error:
                 error.add_note(f"It came from source {self.draws.name!r}.")
                 return Block(samples, error)

@@ -81,7 +81,7 @@ class Reader:
     def _block_size(self) -> int:
         """Documents of a block, by what the next few hold. It changes the speed only, so a bad one is no matter."""
         try:
-            documents = [self._draws.document(self._place + k) for k in range(PROBED)]
+            documents = self._draws.documents(range(self._place, self._place + PROBED))
         except Exception:  # said again, with its place, when its sample is asked for
             return 1
         tokens = sum(map(_tokens, (span for document in documents for span in document.spans)))

@@ -181,6 +181,33 @@ def test_a_file_that_was_replaced_is_read_anew(tmp_path):
     assert texts_of(Jsonl((path,))) == ["another"]
 
 
+@given(draw=st.lists(st.integers(0, 1499), max_size=30), jsonl=st.booleans())
+def test_many_documents_of_many_files_are_those_read_one_by_one(tmp_path_factory, draw, jsonl):
+    folder = tmp_path_factory.mktemp("many")
+    for name in "cab":
+        texts = [f"{name} {text}" for text in TEXTS]
+        lines = "".join(json.dumps({"text": text}) + "\r\n" for text in texts)
+        (folder / f"{name}.txt").write_text(lines if jsonl else "\n\n".join(texts), newline="")
+    paths = (str(folder / "*.txt"),)
+    source = Jsonl(paths) if jsonl else TextFiles(paths, "paragraphs")
+    assert source.many(draw) == [source[index] for index in draw]
+    assert [d.spans[0].content for d in source.many(range(499, 502))] == [f"a {TEXTS[499]}", "b record 0 ", "b record 1 x"]
+
+
+def test_a_file_cut_off_or_gone_since_is_named_also_among_many(tmp_path):
+    paths = [tmp_path / f"{name}.jsonl" for name in "ab"]
+    for path in paths:
+        path.write_bytes(LINES)
+    source = Jsonl(tuple(paths))
+    assert len(source.many([0, 999])) == 2
+    paths[1].write_bytes(LINES[:1000])
+    with pytest.raises(BadRecord, match=r"b.jsonl:500: not JSON"):
+        source.many([0, 999])
+    paths[1].unlink()
+    with pytest.raises(FileNotFoundError, match="b.jsonl"):
+        source.many([0, 999])
+
+
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=20),
     low=st.integers(0, 20),
