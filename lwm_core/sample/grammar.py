@@ -1,8 +1,8 @@
 """Which id may come next: small automata over the one id space, run on the device inside the decode loop.
 
-Owns the interface and three grammars: a run of one modality, frames of codes closed by markers, and the two
-interleaved. A further modality brings its own `AbstractGrammar`; `Interleave` takes it as one more part. It
-draws nothing, and it holds numbers, not a vocabulary: `of` reads the markers from one.
+Owns the interface and four grammars: a run of one modality, frames of codes closed by markers, the two interleaved,
+and any within a number of ids. A further modality brings its own `AbstractGrammar`; `Interleave` takes it as one more
+part. It draws nothing, and it holds numbers, not a vocabulary: `of` reads the markers from one.
 """
 
 import abc
@@ -34,6 +34,10 @@ class AbstractGrammar(eqx.Module):
     def complete(self, state: Int32[Array, " K"]) -> Bool[Array, ""]:
         """Whether what was said so far may stand alone, so that another part may follow."""
 
+    @abc.abstractmethod
+    def least(self, state: Int32[Array, " K"]) -> Int32[Array, ""]:
+        """The fewest further ids after which it is complete; 0 where it is."""
+
 
 class Run(AbstractGrammar):
     """Any ids of one modality, markers included, as many as one likes."""
@@ -59,6 +63,9 @@ class Run(AbstractGrammar):
 
     def complete(self, state: Int32[Array, " K"]) -> Bool[Array, ""]:
         return jnp.asarray(True)
+
+    def least(self, state: Int32[Array, " K"]) -> Int32[Array, ""]:
+        return jnp.int32(0)
 
 
 class Frames(AbstractGrammar):
@@ -121,6 +128,11 @@ class Frames(AbstractGrammar):
     def complete(self, state: Int32[Array, " K"]) -> Bool[Array, ""]:
         return state[2] == 1
 
+    def least(self, state: Int32[Array, " K"]) -> Int32[Array, ""]:
+        codes, frames, ended = state
+        left = 1 if self.frames is None else jnp.maximum(self.frames - frames, 1)
+        return jnp.where(ended == 1, 0, left * (self.codes_per_frame + 1) - codes).astype(jnp.int32)
+
 
 class Interleave(AbstractGrammar):
     """Parts in any order: whenever the current part is complete, any part may open.
@@ -159,6 +171,9 @@ class Interleave(AbstractGrammar):
     def complete(self, state: Int32[Array, " K"]) -> Bool[Array, ""]:
         return self._complete(state[0], self._split(state))
 
+    def least(self, state: Int32[Array, " K"]) -> Int32[Array, ""]:
+        return jnp.stack([p.least(s) for p, s in zip(self.parts, self._split(state), strict=True)])[state[0]]
+
     def _split(self, state: Int32[Array, " K"]) -> list[Int32[Array, " k"]]:
         sizes = [jax.eval_shape(part.init).shape[0] for part in self.parts]
         stops = [1 + sum(sizes[: i + 1]) for i in range(len(sizes))]
@@ -169,3 +184,37 @@ class Interleave(AbstractGrammar):
 
     def _complete(self, current, states) -> Bool[Array, ""]:
         return jnp.stack([part.complete(s) for part, s in zip(self.parts, states, strict=True)])[current]
+
+
+class Within(AbstractGrammar):
+    """Another grammar in at most `room` ids: nothing is begun that could not be completed in what is left.
+
+    So a clip is never cut off in the middle of a frame. `room` must be enough for the shortest thing that the inner
+    grammar says. State: ids left, then the inner state.
+    """
+
+    inner: AbstractGrammar
+    room: int = eqx.field(static=True)
+
+    def __check_init__(self):
+        least = int(self.inner.least(self.inner.init()))
+        if self.room < max(least, 1):
+            raise ValueError(f"Within(room={self.room}): the shortest that can be said takes {max(least, 1)} ids.")
+
+    def init(self) -> Int32[Array, " K"]:
+        return jnp.concatenate([jnp.full((1,), self.room, jnp.int32), self.inner.init()])
+
+    def mask(self, state: Int32[Array, " K"]) -> Bool[Array, " V"]:
+        left, inner = state[0], state[1:]
+        own = self.inner.mask(inner)
+        after = lambda token: self.inner.least(self.inner.advance(inner, token))  # noqa: E731
+        return own & (1 + jax.vmap(after)(jnp.arange(own.shape[0], dtype=jnp.int32)) <= left)
+
+    def advance(self, state: Int32[Array, " K"], token: Int32[Array, ""]) -> Int32[Array, " K"]:
+        return jnp.concatenate([state[:1] - 1, self.inner.advance(state[1:], token)])
+
+    def complete(self, state: Int32[Array, " K"]) -> Bool[Array, ""]:
+        return self.inner.complete(state[1:])
+
+    def least(self, state: Int32[Array, " K"]) -> Int32[Array, ""]:
+        return self.inner.least(state[1:])
