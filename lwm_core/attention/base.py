@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, PyTree
 from lwm_core.attention.advice import advice
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.layout.base import AbstractLayout
+from lwm_core.mesh.axes import platform
 
 
 class Support(NamedTuple):
@@ -53,8 +54,8 @@ class AttentionSite(NamedTuple):
         sizes = {name: size for name, size, kind in axes if kind != AxisType.Manual}
         batch, q_length, heads, head_dim = q.shape
         _, kv_length, kv_heads, _ = k.shape
-        platform = jax.default_backend()
-        return AttentionSite(batch, q_length, kv_length, heads, kv_heads, head_dim, str(q.dtype), rule, sizes, platform)
+        dtype = str(q.dtype)
+        return AttentionSite(batch, q_length, kv_length, heads, kv_heads, head_dim, dtype, rule, sizes, platform())
 
 
 class UnsupportedSite(ValueError):

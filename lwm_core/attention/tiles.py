@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int32, Shaped
 
 from lwm_core.attention.coords import TokenCoords
+from lwm_core.mesh.axes import platform
 
 
 Index = Int32[Array, ""]
@@ -150,7 +151,7 @@ class Tiling:
 
 def _host_scores() -> int:
     """Simulated devices of one CPU share its caches: together they then hold what one alone would."""
-    return _SCORES // (jax.local_device_count() if jax.default_backend() == "cpu" else 1)
+    return _SCORES // (jax.local_device_count() if platform() == "cpu" else 1)
 
 
 def _divisor(number: int, limit: int) -> int:

@@ -20,7 +20,8 @@ _SMALLEST: dict[str, str] = {"v4": "2x2x1", "v5e": "2x2", "v5p": "2x2x1", "v6e":
 def tpu_devices(generation: Generation, chips: str | None = None) -> list[Any]:
     """Devices of a slice, its chips counted along the axes of its torus: `("v4", "8x8x8")`, `("v6e", "16x16")`.
 
-    The smallest slice by default. Needs the package `libtpu`, and raises `ModuleNotFoundError` without it.
+    The smallest slice by default. Each chip is one device. Needs the package `libtpu`, and raises
+    `ModuleNotFoundError` without it.
     """
     if generation not in _SMALLEST:
         raise ValueError(f"No TPU generation {generation!r}: give one of {', '.join(_SMALLEST)}.")
@@ -33,7 +34,9 @@ def tpu_devices(generation: Generation, chips: str | None = None) -> list[Any]:
     from jax.experimental import topologies
 
     name = f"{generation}:{chips or _SMALLEST[generation]}"
-    return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+    # The two cores of a v4 chip are one device with all of its memory, as on a real slice.
+    cores = {"chip_config_name": "megacore"} if generation == "v4" else {}
+    return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **cores).devices)
 
 
 def compile_ahead(lowered: jax.stages.Lowered) -> jax.stages.Compiled:

@@ -68,6 +68,13 @@ def automatic() -> AbstractMesh | None:
     return mesh
 
 
+def platform() -> str:
+    """What programs are compiled for, "cpu", "gpu" or "tpu": that of the ambient mesh's devices, which need not be
+    here, or of the machine at hand."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
 def check_axis(name: str | None) -> None:
     """Raises `ValueError` for a name that is no logical axis."""
     if name is not None and name not in RULES:

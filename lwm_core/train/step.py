@@ -4,7 +4,7 @@ Owns the arithmetic of a step and nothing of where batches come from. Numerators
 over every micro-batch and shard before the one division, so accumulation never changes the loss.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -31,14 +31,20 @@ class TrainState(NamedTuple):
 class Step(NamedTuple):
     """`step(state, batch) -> (state, metrics)`, compiled when it is first called; it consumes the state it is given."""
 
-    function: Any
+    function: Callable[[Batch, TrainState], tuple[TrainState, dict[str, jax.Array]]]
+    compiled: Callable[[Batch, TrainState], tuple[TrainState, dict[str, jax.Array]]]
 
     def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
-        return self.function(batch, state)
+        return self.compiled(batch, state)
 
     def lowered(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
-        """The step for arrays like these, which may be outlines (`lwm_core.mesh.outlined`), ready to be compiled."""
-        return self.function.lower(batch, state).lowered
+        """The step for outlines of arrays (`lwm_core.mesh.outlined`), ready to be compiled and never to be run."""
+        arrays, rest = eqx.partition(state, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+
+        def step(arrays, batch):
+            return eqx.filter(self.function(batch, eqx.combine(arrays, rest)), eqx.is_array)
+
+        return jax.jit(step, donate_argnums=0).lower(arrays, batch)
 
 
 def init_state(model: AbstractSequenceModel, optimizer: optax.GradientTransformation) -> TrainState:
@@ -67,7 +73,6 @@ def make_step(
     def loss_of(model, batch):
         return objective(model, batch, vocabulary)
 
-    @eqx.filter_jit(donate="all-except-first")
     def step(batch: Batch, state: TrainState):
         weights, rest = eqx.partition(state.model, eqx.is_inexact_array)
         grads, loss = _gradients(loss_of, weights, rest, batch, accumulate, placement)
@@ -86,7 +91,7 @@ def make_step(
             metrics |= {f"{LOSS}{name}": part.total / part.weight, f"{TOKENS}{name}": part.tokens}
         return spread(TrainState(eqx.combine(weights, rest), moments), placement), metrics
 
-    return Step(step)
+    return Step(step, eqx.filter_jit(step, donate="all-except-first"))
 
 
 def reported(metrics: Mapping[str, jax.Array]) -> dict[str, float]:

@@ -5,7 +5,6 @@ Pallas' interpreter, which is for checking numbers and not for training.
 """
 
 import equinox as eqx
-import jax
 from jaxtyping import Array, Float, PyTree
 
 from lwm_core.attention import (
@@ -17,6 +16,7 @@ from lwm_core.attention import (
     TokenCoords,
     Visibility,
 )
+from lwm_core.mesh import platform
 from lwm_pallas.tpu.backward import backward
 from lwm_pallas.tpu.forward import Carried, accumulate, forward
 from lwm_pallas.tpu.operands import LANES, cut_of
@@ -117,5 +117,5 @@ class TPUKernel(AbstractRunningKernel):
         return backward(q, k, v, q_at, kv_at, rule, lse, delta, dout, **self._how())
 
     def _how(self) -> dict:
-        interpret = jax.default_backend() == "cpu" if self.interpret is None else self.interpret
+        interpret = platform() == "cpu" if self.interpret is None else self.interpret
         return {"blocks": (self.block_q, self.block_k), "interpret": interpret}
