@@ -273,6 +273,13 @@ def lwm_components() -> Iterable[Component]:
     yield Component(
         "observer", "jsonl", "lwm_core.train.jsonl:JsonlObserver", "One line of JSON per event in the run's folder."
     )
+    yield Component(
+        "observer",
+        "profile",
+        "lwm_core.train.profile:ProfileObserver",
+        "A JAX profiler trace of a few steps, for xprof and Perfetto.",
+        {"first": 1, "steps": 1},
+    )
 
 
 @hookimpl

@@ -1,0 +1,1 @@
+"""Observers that write for other people's dashboards: TensorBoard, Weights & Biases."""
