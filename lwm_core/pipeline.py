@@ -13,7 +13,8 @@ from typing import Any, cast
 import equinox as eqx
 import jax
 
-from lwm_core.checkpoint import CheckpointError, CheckpointFormat, Manifest, SafetensorsCheckpoint
+from lwm_core.checkpoint import CheckpointError, CheckpointFormat, Manifest, MisfitError, SafetensorsCheckpoint
+from lwm_core.checkpoint.advice import advised
 from lwm_core.curriculum import Curriculum, Stage
 from lwm_core.data import DataSource, Packer, Renderer
 from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
@@ -25,6 +26,7 @@ from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
 from lwm_core.train.optimizer import AdamW
 from lwm_core.train.run import train as run
+from lwm_core.train.stopping import Stop
 from lwm_core.train.weights import with_theta
 from lwm_core.vision import AbstractVisionTokenizer, vision_modality
 from lwm_core.vocab import Modality, Vocabulary
@@ -114,17 +116,18 @@ class Pipeline:
             raise ValueError(f"Stage {stage.name!r} needs modality {unknown[0]!r}; this pipeline has {have}.")
         return Vocabulary((self._text, *(self._others[name] for name in names)))
 
-    def train(self, out: str | Path, *, until: str | None = None) -> "Pipeline":
+    def train(self, out: str | Path, *, until: str | None = None, stop: Stop | None = None) -> "Pipeline":
         """Trains through the curriculum into directory `out`, to its end or to the end of stage `until`.
 
-        Returns this pipeline with the trained weights. `out/checkpoints` holds the state after every stage.
+        Returns this pipeline with the trained weights. `out/checkpoints` holds the state after every stage. When `stop`
+        is asked, the run saves after the step under way and raises `Stopped`.
         """
         signed = self if self.sign is None else self.sign(self)
-        return signed._ran(Path(out), until, resume=False)
+        return signed._ran(Path(out), until, stop, resume=False)
 
-    def resume(self, out: str | Path, *, until: str | None = None) -> "Pipeline":
+    def resume(self, out: str | Path, *, until: str | None = None, stop: Stop | None = None) -> "Pipeline":
         """Goes on from the newest checkpoint in `out`; bit for bit as if it had never stopped."""
-        return self._ran(Path(out), until, resume=True)
+        return self._ran(Path(out), until, stop, resume=True)
 
     def sample(self, prompt: str, *, tokens: int = 64, seed: int = 0) -> str:
         """The text that the model writes after `prompt`, at most `tokens` tokens."""
@@ -146,24 +149,30 @@ class Pipeline:
         It holds no recipe and no path, so it can be given away.
         """
         manifest = Manifest(0, "", 0, self.model.rope.theta, self.vocabulary.data(), plugins=self.plugins)
-        trees = {"model": jax.device_get(eqx.filter(self.model, eqx.is_array))}
-        return self.checkpoint.save(Path(root), trees, manifest)
+        return self.checkpoint.save(Path(root), {"model": eqx.filter(self.model, eqx.is_array)}, manifest).result()
 
-    def restored(self, path: Path) -> AbstractSequenceModel:
-        """The model in checkpoint `path`, with the id space and the rotary base it was saved with."""
+    def restored(self, path: Path, where: Callable[[Any], Any] | None = None) -> AbstractSequenceModel:
+        """The model in checkpoint `path`, with the id space and the rotary base it was saved with.
+
+        - `where`: gives a tree of `ShapeDtypeStruct`s their shardings, and each device reads its own pieces into them,
+          as `partial(lwm_core.mesh.outlined, mesh=mesh)` does; None puts it all on the default device.
+        """
         manifest = self.checkpoint.manifest(path)
         family = self._family(Vocabulary.of_data(manifest.vocabulary).size)
         like = eqx.filter_eval_shape(family.init, key=jax.random.key(0))
         arrays, rest = eqx.partition(like, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-        model = eqx.combine(self.checkpoint.restore(path, "model", arrays), rest)
-        return with_theta(model, manifest.rope_theta)
+        try:
+            found = self.checkpoint.restore(path, "model", arrays if where is None else where(arrays))
+        except MisfitError as error:
+            raise advised(error, path, manifest.recipe, self.recipe) from error
+        return with_theta(eqx.combine(found, rest), manifest.rope_theta)
 
     def renderer(self, vocabulary: Vocabulary) -> Renderer:
         """How this pipeline's documents become samples of `vocabulary`: each between its begin and end markers."""
         return Renderer(vocabulary, self.tokenizer, begin="text.bos", end="text.eos")
 
-    def _ran(self, out: Path, until: str | None, *, resume: bool) -> "Pipeline":
-        run(self, out, until=until, resume=resume)
+    def _ran(self, out: Path, until: str | None, stop: Stop | None, *, resume: bool) -> "Pipeline":
+        run(self, out, until=until, resume=resume, stop=stop)
         return replace(self, weights=out / "checkpoints")
 
     @property

@@ -1,20 +1,26 @@
 """What a run keeps in its directory: the recipe, the checkpoints, and the weights that a gated stage began with.
 
-Owns the places (`recipe.json`, `checkpoints/`, `before/`) and what a checkpoint holds. When to save is `run`'s.
+Owns the places (`recipe.json`, `checkpoints/`, `before/`), what a checkpoint holds, and that it is announced when it
+is whole. When to save is `run`'s; how it is written is the format's.
 """
 
 import json
 import shutil
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import equinox as eqx
 import jax
 
-from lwm_core.checkpoint.base import CheckpointError, Manifest
+from lwm_core.checkpoint.advice import advised
+from lwm_core.checkpoint.base import CheckpointError, Manifest, MisfitError
 from lwm_core.curriculum import Stage
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.place import Place
 from lwm_core.train.step import TrainState
+from lwm_core.train.stopping import Stop, Stopped
 from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
 
@@ -22,16 +28,94 @@ from lwm_core.vocab import Vocabulary
 BEFORE = "before"
 
 
+class Keeper:
+    """The checkpoints of one run: at most one being written, each announced when it is whole on disk.
+
+    - `announce`: is told the checkpoint's path and step;
+    - `stop`: ends the run, saved, after the step at which it is asked; None never does.
+    """
+
+    def __init__(self, pipeline: Trainable, out: Path, announce: Callable[[Path, int], None], stop: Stop | None = None):
+        self.out = out
+        self._pipeline, self._announce, self._stop = pipeline, announce, stop
+        self._writing: tuple[Future[Path], int] | None = None
+
+    def after_step(self, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary, *, due: bool) -> None:
+        """Saves when it is `due`; raises `Stopped`, saved, when the run is to stop."""
+        number = 0 if self._stop is None else self._stop.asked()
+        if due or number:
+            self.save(stage, state, place, vocabulary)
+        elif self._writing is not None and self._writing[0].done():
+            self.settle()
+        if number:
+            raise Stopped(self.settle() or self.out, place.step, number)
+
+    def save(self, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary) -> None:
+        """Begins a checkpoint of the whole state, when the one before it is whole."""
+        self.settle()
+        trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
+        manifest = _manifest(self._pipeline, stage, place, vocabulary)
+        self._writing = self._pipeline.checkpoint.save(self.out / "checkpoints", trees, manifest), place.step
+
+    def settle(self) -> Path | None:
+        """Waits for the checkpoint being written, announces it and returns its path; raises what went wrong with it."""
+        if self._writing is None:
+            return None
+        (future, step), self._writing = self._writing, None
+        path = future.result()
+        self._announce(path, step)
+        return path
+
+    def let_go(self, error: BaseException) -> None:
+        """Waits likewise when the run ends by `error`, which is what it ends by, whatever comes of the checkpoint."""
+        try:
+            self.settle()
+        except Exception as other:
+            error.add_note(f"Also: {other}")
+
+
 def write_recipe(pipeline: Trainable, out: Path) -> None:
     """Makes the run's directory, with its recipe in it."""
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
+    if jax.process_index() != 0:
+        return
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "recipe.json").write_text(json.dumps(pipeline.recipe, indent=1), "utf-8")
+    except OSError as error:
+        raise CheckpointError(
+            f"The run's folder {out} cannot be written ({error}): give another, or mend it."
+        ) from error
 
 
-def save(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary) -> Path:
-    """Writes a checkpoint of the whole state and returns its path."""
+def restored_moments(pipeline: Trainable, path: Path, like: Any) -> Any:
+    """The optimiser's moments in a checkpoint, where those of `like` lie."""
+    try:
+        return pipeline.checkpoint.restore(path, "optimizer", like)
+    except MisfitError as error:
+        raise advised(error, path, pipeline.checkpoint.manifest(path).recipe, pipeline.recipe) from error
+
+
+def keep_beginning(
+    pipeline: Trainable, out: Path, stage: Stage, model: AbstractSequenceModel, place: Place, vocabulary: Vocabulary
+) -> None:
+    """Keeps the weights that a stage begins with, instead of those of the stage before; `keep` would forget them."""
+    manifest = Manifest(place.step, stage.name, 0, model.rope.theta, vocabulary.data(), plugins=pipeline.plugins)
+    if jax.process_index() == 0:
+        shutil.rmtree(out / BEFORE, ignore_errors=True)
+    pipeline.checkpoint.save(out / BEFORE, {"model": eqx.filter(model, eqx.is_array)}, manifest).result()
+
+
+def kept_beginning(pipeline: Trainable, out: Path) -> tuple[Path, Vocabulary]:
+    """The checkpoint that `keep_beginning` made, and its id space."""
+    path = pipeline.checkpoint.latest(out / BEFORE)
+    if path is None:
+        raise CheckpointError(f"{out / BEFORE} holds no checkpoint, and the stage cannot begin again without it.")
+    return path, Vocabulary.of_data(pipeline.checkpoint.manifest(path).vocabulary)
+
+
+def _manifest(pipeline: Trainable, stage: Stage, place: Place, vocabulary: Vocabulary) -> Manifest:
     gated = place.gates.before or place.gates.decisions
-    manifest = Manifest(
+    return Manifest(
         step=place.step,
         stage=stage.name,
         stage_step=place.stage_step,
@@ -43,23 +127,3 @@ def save(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place:
         fingerprint=pipeline.fingerprint,
         gates=place.gates.data() if gated else None,
     )
-    trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
-    return pipeline.checkpoint.save(out / "checkpoints", jax.device_get(trees), manifest)
-
-
-def keep_beginning(
-    pipeline: Trainable, out: Path, stage: Stage, model: AbstractSequenceModel, place: Place, vocabulary: Vocabulary
-) -> None:
-    """Keeps the weights that a stage begins with, instead of those of the stage before; `keep` would forget them."""
-    manifest = Manifest(place.step, stage.name, 0, model.rope.theta, vocabulary.data(), plugins=pipeline.plugins)
-    shutil.rmtree(out / BEFORE, ignore_errors=True)
-    trees = {"model": jax.device_get(eqx.filter(model, eqx.is_array))}
-    pipeline.checkpoint.save(out / BEFORE, trees, manifest)
-
-
-def kept_beginning(pipeline: Trainable, out: Path) -> tuple[Path, Vocabulary]:
-    """The checkpoint that `keep_beginning` made, and its id space."""
-    path = pipeline.checkpoint.latest(out / BEFORE)
-    if path is None:
-        raise CheckpointError(f"{out / BEFORE} holds no checkpoint, and the stage cannot begin again without it.")
-    return path, Vocabulary.of_data(pipeline.checkpoint.manifest(path).vocabulary)

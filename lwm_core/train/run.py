@@ -24,7 +24,7 @@ from lwm_core.load import Stream
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
-from lwm_core.train.keep import keep_beginning, kept_beginning, save, write_recipe
+from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, restored_moments, write_recipe
 from lwm_core.train.observer import (
     CheckpointSaved,
     Event,
@@ -37,6 +37,7 @@ from lwm_core.train.observer import (
 from lwm_core.train.place import Place
 from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
 from lwm_core.train.step import TrainState, init_state, make_step, reported
+from lwm_core.train.stopping import Stop
 from lwm_core.train.trainable import Trainable
 from lwm_core.train.weights import with_theta, with_vocabulary
 from lwm_core.vocab import Vocabulary
@@ -51,10 +52,13 @@ class _Standing(NamedTuple):
     moments: Callable[[Any], Any] | None = None
 
 
-def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: bool = False) -> None:
+def train(
+    pipeline: Trainable, out: Path, *, until: str | None = None, resume: bool = False, stop: Stop | None = None
+) -> None:
     """Runs the curriculum into `out`, or goes on from its newest checkpoint.
 
-    - `until`: the name of the stage to stop after; None runs them all.
+    - `until`: the name of the stage to stop after; None runs them all;
+    - `stop`: when asked, the run saves after the step under way and raises `Stopped`.
 
     Raises `CheckpointError` when `out` already holds a run and `resume` is False, or the other way round, and
     `GateFailed` when a stage's gates do not hold and its curriculum says to stop.
@@ -76,10 +80,13 @@ def train(pipeline: Trainable, out: Path, *, until: str | None = None, resume: b
     if not resume:
         write_recipe(pipeline, out)
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), now.place.step, pipeline.recipe))
+    keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop)
     try:
         while now.place.stage < last:
-            now = _run_stage(pipeline, out, now)
+            now = _run_stage(pipeline, keeper, now)
+        keeper.settle()
     except BaseException as error:
+        keeper.let_go(error)
         _notify(pipeline, RunFailed(error, now.place.step))
         raise
     _notify(pipeline, RunFinished(out, now.place.step))
@@ -98,7 +105,7 @@ def _start(pipeline: Trainable, out: Path, found: Path | None) -> _Standing:
     ended = place.stage_step >= stage.steps + place.gates.more
     if ended and (verdict == "advance" or not gates_of(pipeline, stage)):
         return _Standing(pipeline.restored(found), vocabulary, place.following())
-    moments = partial(pipeline.checkpoint.restore, found, "optimizer")
+    moments = partial(restored_moments, pipeline, found)
     return _Standing(pipeline.restored(found), vocabulary, place, moments)
 
 
@@ -108,7 +115,7 @@ def _begun_again(pipeline: Trainable, out: Path, place: Place) -> _Standing:
     return _Standing(pipeline.restored(path), vocabulary, replace(place, stage_step=0, stream=None))
 
 
-def _run_stage(pipeline: Trainable, out: Path, now: _Standing) -> _Standing:
+def _run_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing:
     """Trains a stage to its end and asks its gates; returns what comes next, which may be more of the same stage."""
     stage, place = pipeline.stages[now.place.stage], now.place
     stage = replace(stage, **place.gates.changes)
@@ -116,7 +123,7 @@ def _run_stage(pipeline: Trainable, out: Path, now: _Standing) -> _Standing:
     optimizer = pipeline.optimizer.build(stage)
     with stage_mesh(stage) as mesh:
         if gates_of(pipeline, stage) and not place.gates.before:
-            place = _entered(pipeline, out, stage, now, mesh)
+            place = _entered(pipeline, keeper.out, stage, now, mesh)
         key = jax.random.fold_in(jax.random.key(pipeline.seed), place.stage)
         model = with_theta(with_vocabulary(now.model, vocabulary, key=key), stage.rope_theta)
         state = init_state(model, optimizer)
@@ -127,13 +134,13 @@ def _run_stage(pipeline: Trainable, out: Path, now: _Standing) -> _Standing:
         left_out = reports({name: pipeline.sources[name] for name in stage.mixture})
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh), left_out))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
-        state, place = _trained(pipeline, out, stage, step, state, place, vocabulary, mesh)
+        state, place = _trained(pipeline, keeper, stage, step, state, place, vocabulary, mesh)
         if not gates_of(pipeline, stage):
             return _Standing(state.model, vocabulary, place.following())
-        return _judged(pipeline, out, stage, state, place, vocabulary)
+        return _judged(pipeline, keeper, stage, state, place, vocabulary)
 
 
-def _trained(pipeline: Trainable, out: Path, stage: Stage, step, state, place: Place, vocabulary, mesh):
+def _trained(pipeline: Trainable, keeper: Keeper, stage: Stage, step, state, place: Place, vocabulary, mesh):
     """State and place after the stage's remaining steps, saved on the way and at the end."""
     last, every = stage.steps + place.gates.more, pipeline.save_every
     if place.stage_step >= last:
@@ -141,8 +148,8 @@ def _trained(pipeline: Trainable, out: Path, stage: Stage, step, state, place: P
     with _stream(pipeline, place, vocabulary) as stream:
         after, here = state, place
         for after, here in _steps(pipeline, stage, last, stream, step, state, place, mesh):
-            if here.stage_step == last or (every and here.stage_step % every == 0):
-                _save(pipeline, out, stage, after, here, vocabulary)
+            due = here.stage_step == last or (every > 0 and here.stage_step % every == 0)
+            keeper.after_step(stage, after, here, vocabulary, due=due)
     return after, here
 
 
@@ -178,25 +185,23 @@ def _entered(pipeline: Trainable, out: Path, stage: Stage, now: _Standing, mesh:
     return replace(now.place, gates=replace(now.place.gates, before=before))
 
 
-def _judged(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> _Standing:
+def _judged(
+    pipeline: Trainable, keeper: Keeper, stage: Stage, state: TrainState, place: Place, vocabulary
+) -> _Standing:
     """Measures the gates at the stage's end, keeps the decision in the checkpoint, and does as it says."""
     values = measured(pipeline, gates_of(pipeline, stage), state.model, vocabulary)
     decision, gates, event = decided(pipeline, stage, place, values)
     place = replace(place, gates=gates)
-    _save(pipeline, out, stage, state, place, vocabulary)
+    keeper.save(stage, state, place, vocabulary)
+    keeper.settle()
     _notify(pipeline, event)
     if isinstance(decision, Fail):
         raise GateFailed(f"Stage {stage.name!r} does not pass its gates: {decision.reason}")
     if isinstance(decision, RollBack):
-        return _begun_again(pipeline, out, place)
+        return _begun_again(pipeline, keeper.out, place)
     if event.verdict == "advance":
         return _Standing(state.model, vocabulary, place.following())
     return _Standing(state.model, vocabulary, place, lambda like: state.moments)
-
-
-def _save(pipeline: Trainable, out: Path, stage: Stage, state: TrainState, place: Place, vocabulary) -> None:
-    path = save(pipeline, out, stage, state, place, vocabulary)
-    _notify(pipeline, CheckpointSaved(path, place.step))
 
 
 def _replicated(tree, mesh: Mesh | None):

@@ -8,21 +8,26 @@ import typer
 
 from lwm_registry.cli.common import CpuDevices, opened, simulate
 from lwm_registry.cli.problems import INTERRUPTED
+from lwm_registry.cli.stopping import stoppable
 
 
 def resume(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
     cpu_devices: CpuDevices = None,
 ) -> None:
     """Go on from a run's newest checkpoint, bit for bit as if it had never stopped.
 
+    An override is for what does not change the numbers, such as another mesh: curriculum.stages.0.mesh=[1,2,1,2].
+
     Example: lwm resume runs/first
     """
     simulate(cpu_devices)
-    pipeline = opened(run, ())
+    pipeline = opened(run, overrides or ())
     try:
-        pipeline.resume(run, until=until)
+        with stoppable(run) as stop:
+            pipeline.resume(run, until=until, stop=stop)
     except KeyboardInterrupt:
         print(f"lwm: stopped. `lwm resume {run}` goes on from the newest checkpoint.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

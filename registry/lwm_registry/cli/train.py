@@ -9,6 +9,7 @@ import typer
 from lwm_registry.catalog import catalog
 from lwm_registry.cli.common import CpuDevices, overrides_of, simulate
 from lwm_registry.cli.problems import INTERRUPTED
+from lwm_registry.cli.stopping import stoppable
 
 
 def train(
@@ -31,7 +32,8 @@ def train(
     check_whole(recipe, read(recipe, catalog(), given), catalog(), until)
     pipeline = compose(recipe, given)
     try:
-        pipeline.train(out, until=until)
+        with stoppable(out) as stop:
+            pipeline.train(out, until=until, stop=stop)
     except KeyboardInterrupt:
         print(f"lwm: stopped. `lwm resume {out}` goes on from the newest checkpoint.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None

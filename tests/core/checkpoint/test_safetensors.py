@@ -1,12 +1,13 @@
-"""A save that is cut off is never found, a damaged file is named, and old checkpoints are forgotten as asked."""
+"""The reference format: its own errors, and which checkpoints are forgotten."""
 
 import json
-import os
+import subprocess
 
 import jax.numpy as jnp
 import pytest
 
 from lwm_core.checkpoint import CheckpointError, Manifest, SafetensorsCheckpoint
+from lwm_core.testing.checkpoint import check_checkpoint
 
 
 def manifest(step):
@@ -16,42 +17,54 @@ def manifest(step):
 TREE = {"w": jnp.arange(6.0)}
 
 
-def test_a_cut_off_save_is_not_found(tmp_path, monkeypatch):
+def test_keeps_the_contract():
+    check_checkpoint(SafetensorsCheckpoint())
+
+
+def test_a_damaged_file_is_named_with_what_would_work(tmp_path):
     format = SafetensorsCheckpoint()
-    whole = format.save(tmp_path, {"model": TREE}, manifest(1))
-
-    def killed(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(os, "rename", killed)
-    with pytest.raises(KeyboardInterrupt):
-        format.save(tmp_path, {"model": TREE}, manifest(2))
-    assert format.latest(tmp_path) == whole
-    monkeypatch.undo()
-    assert format.save(tmp_path, {"model": TREE}, manifest(2)) == format.latest(tmp_path)
-
-
-def test_a_truncated_file_is_named(tmp_path):
-    format = SafetensorsCheckpoint()
-    path = format.save(tmp_path, {"model": TREE}, manifest(1))
-    file = path / "model.safetensors"
-    file.write_bytes(file.read_bytes()[:-3])
-    with pytest.raises(CheckpointError, match="model.safetensors"):
-        format.restore(path, "model", TREE)
+    only = format.save(tmp_path, {"model": TREE}, manifest(1)).result()
+    file = only / "model.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-3])
+    with pytest.raises(CheckpointError, match=r"model.safetensors is damaged.*start again"):
+        format.restore(only, "model", TREE)
+    file.write_bytes(whole)
+    newer = format.save(tmp_path, {"model": TREE}, manifest(2)).result()
+    (newer / "model.safetensors").unlink()
+    with pytest.raises(
+        CheckpointError, match=r"model.safetensors is missing; delete .*step-00000002 to go on from step-0"
+    ):
+        format.restore(newer, "model", TREE)
 
 
 def test_a_foreign_manifest_is_named(tmp_path):
     format = SafetensorsCheckpoint()
-    path = format.save(tmp_path, {"model": TREE}, manifest(1))
+    path = format.save(tmp_path, {"model": TREE}, manifest(1)).result()
     (path / "manifest.json").write_text(json.dumps({"epoch": 3}))
     with pytest.raises(CheckpointError, match="manifest.json"):
         format.manifest(path)
 
 
+def test_the_hashes_are_those_of_sha256sum(tmp_path):
+    path = SafetensorsCheckpoint().save(tmp_path, {"model": TREE}, manifest(1)).result()
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count(": OK") == 2, done.stderr
+
+
 def test_keeps_as_many_as_asked(tmp_path):
-    format = SafetensorsCheckpoint(keep=2)
-    for step in range(5):
-        format.save(tmp_path, {"model": TREE}, manifest(step))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000003", "step-00000004"]
-    with pytest.raises(ValueError, match="keep=0"):
-        SafetensorsCheckpoint(keep=0)
+    def kept(root, **options):
+        for step in range(1, 8):
+            SafetensorsCheckpoint(**options).save(root, {"model": TREE}, manifest(step)).result()
+        return sorted(int(path.name[-2:]) for path in root.iterdir())
+
+    assert kept(tmp_path / "all") == [1, 2, 3, 4, 5, 6, 7]
+    assert kept(tmp_path / "last", keep=2) == [6, 7]
+    assert kept(tmp_path / "every", keep=2, keep_every=3) == [3, 6, 7]
+    for wrong, word in (
+        ({"keep": 0}, "keep=0"),
+        ({"keep": 1, "keep_every": 0}, "keep_every=0"),
+        ({"keep_every": 2}, "too"),
+    ):
+        with pytest.raises(ValueError, match=word):
+            SafetensorsCheckpoint(**wrong)

@@ -1,0 +1,1 @@
+"""Checkpoints through Orbax: asynchronous, sharded, restorable onto another mesh."""
