@@ -6,7 +6,7 @@ reads nothing itself, and does not import JAX.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, TypeVar, overload, runtime_checkable
 
 import numpy as np
 
@@ -37,6 +37,39 @@ class Document:
     @staticmethod
     def of_text(text: str, name: str = "") -> "Document":
         return Document((Span("text", text),), name)
+
+
+@dataclass(frozen=True, eq=False)
+class Texts(Sequence[Document]):
+    """Documents that are one text each, made when they are asked for.
+
+    A block of them is two lists of strings: Python's collector passes over strings, but goes through the whole program
+    once enough objects, such as documents, have stayed for a while.
+    """
+
+    contents: list[str]
+    names: list[str]
+
+    def __len__(self) -> int:
+        return len(self.contents)
+
+    @overload
+    def __getitem__(self, index: int) -> Document: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Texts": ...
+
+    def __getitem__(self, index: int | slice) -> "Document | Texts":
+        if isinstance(index, slice):
+            return Texts(self.contents[index], self.names[index])
+        return Document.of_text(self.contents[index], self.names[index])
+
+
+def documents_of(items: Sequence[tuple[str | Document, str]]) -> Sequence[Document]:
+    """Documents from pairs: a document and anything, or a text and the name that its document has."""
+    if all(type(content) is str for content, _ in items):
+        return Texts([str(content) for content, _ in items], [name for _, name in items])
+    return [Document.of_text(content, name) if isinstance(content, str) else content for content, name in items]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +122,12 @@ class DataSource(Protocol):
 class ReadsMany(Protocol):
     """The second face of a source that is faster over many documents at once."""
 
-    def many(self, indices: Sequence[int]) -> list[Document]:
-        """`[source[i] for i in indices]`; raises what one of them raises."""
+    def many(self, indices: Sequence[int]) -> Sequence[Document]:
+        """`[source[i] for i in indices]`, or what holds the same; raises what one of them raises."""
         ...
 
 
-def read_many(source: DataSource, indices: Sequence[int]) -> list[Document]:
+def read_many(source: DataSource, indices: Sequence[int]) -> Sequence[Document]:
     """The documents of these indices in order, by whichever way the source has."""
     if isinstance(source, ReadsMany):
         return source.many(indices)

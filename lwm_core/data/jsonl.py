@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lwm_core.data.base import Document
+from lwm_core.data.base import Document, documents_of
 from lwm_core.data.chat import Chat
 from lwm_core.data.files import ByteFile, expanded, in_groups, randomly
 from lwm_core.data.json_lines import line_table, lines, record_of, too_long
@@ -83,7 +83,7 @@ class Jsonl:
     def __getitem__(self, index: int) -> Document:
         return self._document(self._kept[index])
 
-    def many(self, indices: Sequence[int]) -> list[Document]:
+    def many(self, indices: Sequence[int]) -> Sequence[Document]:
         """The documents of these indices, each file asked once whether it is still the same."""
         kept = self._kept
         return self._documents([kept[index] for index in indices])
@@ -136,23 +136,24 @@ class Jsonl:
     def _document(self, record: int) -> Document:
         return self._documents([record])[0]
 
-    def _documents(self, records: Sequence[int]) -> list[Document]:
+    def _documents(self, records: Sequence[int]) -> Sequence[Document]:
         wanted = np.asarray(records, np.int64)
         files = self._starts.searchsorted(wanted, "right") - 1
-        return in_groups(files, lambda number, at: self._read(number, wanted[at] - self._starts[number]))
+        return documents_of(in_groups(files, lambda number, at: self._read(number, wanted[at] - self._starts[number])))
 
-    def _read(self, number: int, records: np.ndarray) -> Iterator[Document]:
-        """These records of one file."""
+    def _read(self, number: int, records: np.ndarray) -> Iterator[tuple[str | Document, str]]:
+        """These records of one file, as a text or a document, and their names."""
         file, table, _ = self._opened[number]
-        name, document = self._files[number], self._records.document
-        folder, rows = name.rpartition("/")[0], table[records].tolist()
-        for start, stop, line in rows:
+        name, means = self._files[number], self._records
+        folder, line = name.rpartition("/")[0], 0
+        starts, stops, numbers = table[records].T.tolist()
+        for start, stop, line in zip(starts, stops, numbers, strict=True):
             if stop - start > self.longest:
                 raise too_long(stop - start, self.longest).at(name, line)
-        line = 0
         try:
-            for raw, (_, _, line) in zip(file.reads((row[0], row[1]) for row in rows), rows, strict=True):
-                yield document(record_of(raw.rstrip(b"\r\n")), f"{name}:{line}", (number, line), folder)
+            for raw, line in zip(file.reads(zip(starts, stops, strict=True)), numbers, strict=True):
+                record, place = record_of(raw.rstrip(b"\r\n")), f"{name}:{line}"
+                yield means.alone(record) or means.document(record, place, (number, line), folder), place
         except BadRecord as fault:
             raise fault.at(name, line) from fault.__cause__
 

@@ -97,16 +97,19 @@ class Records:
             return "fields" if self.fields else "template"
         return kind_of(record).name
 
+    def alone(self, record: Any) -> str:
+        """The text of a good record that the schema reads as nothing else, as most are; "" for any other."""
+        if type(record) is dict and len(record) == 1 and self.columns is None:
+            said = record.get("text")
+            return said if type(said) is str and _says(said) else ""
+        return ""
+
     def document(self, record: Any, name: str, draw: tuple[int, ...] = (0,), folder: str = "") -> Document:
         """The document; raises `BadRecord`, which says no place.
 
         - `draw`: what the order of a pair is drawn from; - `folder`: where the files are that a record names. They
           become spans that hold a path, for something that encodes; the renderer takes codes only.
         """
-        if type(record) is dict and len(record) == 1 and self.columns is None:  # most records by far are a text alone
-            alone = record.get("text")
-            if type(alone) is str and _says(alone):
-                return Document((Span("text", alone),), name)
         how = Reading(self.codebook, folder)
         if not isinstance(record, Mapping):
             raise BadRecord("", f"not an object but {described(record)}", 'write one object a record, {"text": ...}')

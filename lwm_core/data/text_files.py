@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lwm_core.data.base import Document, Span
+from lwm_core.data.base import Document, documents_of
 from lwm_core.data.files import ByteFile, expanded, in_groups, is_url, randomly
 from lwm_core.data.json_lines import UTF8_BOM, decoded, lines, nul_bytes, too_long
 from lwm_core.data.kept import Kept, fault_of, kept_of
@@ -147,7 +147,7 @@ class TextFiles:
     def __getitem__(self, index: int) -> Document:
         return self._document(self._kept[index])
 
-    def many(self, indices: Sequence[int]) -> list[Document]:
+    def many(self, indices: Sequence[int]) -> Sequence[Document]:
         """The documents of these indices, each file asked once whether it is still the same."""
         kept = self._kept
         return self._documents([kept[index] for index in indices])
@@ -155,17 +155,18 @@ class TextFiles:
     def _document(self, place: int) -> Document:
         return self._documents([place])[0]
 
-    def _documents(self, places: Sequence[int]) -> list[Document]:
+    def _documents(self, places: Sequence[int]) -> Sequence[Document]:
         rows = self._index[list(places)]
-        return in_groups(rows[:, 0], lambda number, at: self._read(number, rows[at].tolist()))
+        return documents_of(in_groups(rows[:, 0], lambda number, at: self._read(number, rows[at])))
 
-    def _read(self, number: int, rows: list[list[int]]) -> Iterator[Document]:
-        """The documents that these rows of the index tell of, all of one file."""
+    def _read(self, number: int, rows: np.ndarray) -> Iterator[tuple[str, str]]:
+        """The texts that these rows of the index tell of, all of one file, and their names."""
         name, line = self._files[number], 0
-        raws = self._opened[number][0].reads((start, stop) for _, start, stop, _ in rows)
+        _, starts, stops, numbers = rows.T.tolist()
+        raws = self._opened[number][0].reads(zip(starts, stops, strict=True))
         try:
-            for raw, (_, start, _, line) in zip(raws, rows, strict=True):
-                yield Document((Span("text", _text(raw, line, at_start=start == 0)),), f"{name}:{line}")
+            for raw, start, line in zip(raws, starts, numbers, strict=True):
+                yield _text(raw, line, at_start=start == 0), f"{name}:{line}"
         except BadRecord as fault:
             raise fault.at(name, line) from fault.__cause__
 

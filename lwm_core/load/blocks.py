@@ -78,7 +78,7 @@ class Draws:
     shuffle: bool
     shard: tuple[int, int]
 
-    def documents(self, places: Sequence[int]) -> list[Document]:
+    def documents(self, places: Sequence[int]) -> Sequence[Document]:
         """The documents of these draws, by their places."""
         return read_many(self.source, [self._index(place) for place in places])
 
@@ -110,7 +110,8 @@ class Draws:
 class Blocks:
     """`blocks[b]` holds the `size` draws from place `first + b * size` on. Endless.
 
-    - `apart`: gives each block as `Block.apart` does, for worker processes.
+    - `apart`: gives each block as `Block.apart` does, for worker processes;
+    - `some`: (first, step) of the blocks that are here: `blocks[b]` is then block first + b * step.
     """
 
     draws: Draws
@@ -118,12 +119,14 @@ class Blocks:
     first: int
     size: int
     apart: bool = False
+    some: tuple[int, int] = (0, 1)
 
     def __len__(self) -> int:
         return sys.maxsize
 
     def __getitem__(self, index: SupportsInt) -> Block | dict[str, Any]:
-        block = self._block(int(index))
+        first, step = self.some
+        block = self._block(first + int(index) * step)
         return block.apart() if self.apart else block
 
     def _block(self, index: int) -> Block:
@@ -144,7 +147,7 @@ class Blocks:
                 return Block(samples, error)
         return Block(samples)
 
-    def _rendered(self, documents: list[Document]) -> list[Sample | None]:
+    def _rendered(self, documents: Sequence[Document]) -> list[Sample | None]:
         name = self.draws.name
         if isinstance(self.render, RendersMany):
             return self.render.many(documents, name)

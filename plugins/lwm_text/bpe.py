@@ -87,7 +87,8 @@ class BPETokenizer:
     def encode_many(self, texts: Sequence[str]) -> list[np.ndarray]:
         """As `encode`, for all texts at once: the library spreads them over its threads (RAYON_NUM_THREADS)."""
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, np.int32) for one in encoded]
+        encoded.reverse()
+        return [np.array(encoded.pop().ids, np.int32) for _ in range(len(encoded))]  # each is freed once it is read
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         return self._tokenizer.decode([int(i) for i in ids], skip_special_tokens=True)

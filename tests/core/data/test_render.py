@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lwm_core.data import Document, Renderer, Span
+from lwm_core.data.base import Texts, documents_of
 from lwm_core.text import ByteTokenizer
 from lwm_core.vocab import Modality, Vocabulary
 
@@ -54,3 +57,21 @@ def test_spans_that_do_not_belong_are_refused_by_name(span, message):
 def test_an_unknown_marker_is_refused_at_once():
     with pytest.raises(KeyError, match="No marker 'text.end'"):
         Renderer(VOCABULARY, BYTES, end="text.end")
+
+
+@given(
+    texts=st.lists(st.text(max_size=9)),
+    begin=st.sampled_from([None, "text.bos"]),
+    end=st.sampled_from([None, "text.eos"]),
+)
+def test_a_block_of_texts_renders_as_its_documents_do(texts, begin, end):
+    block = documents_of([(text, f"d:{at}") for at, text in enumerate(texts)])
+    assert isinstance(block, Texts)
+    render = replace(RENDER, begin=begin, end=end, empty="skip")
+    apart = [render(Document.of_text(text, f"d:{at}")) for at, text in enumerate(texts)]
+    for one, other in zip(render.many(block, "s"), apart, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            np.testing.assert_array_equal(one.tokens, other.tokens)
+            np.testing.assert_array_equal(one.loss, other.loss)
+            assert (one.loss.dtype, one.name, one.source) == (other.loss.dtype, other.name, "s")

@@ -190,7 +190,7 @@ def test_many_documents_of_many_files_are_those_read_one_by_one(tmp_path_factory
         (folder / f"{name}.txt").write_text(lines if jsonl else "\n\n".join(texts), newline="")
     paths = (str(folder / "*.txt"),)
     source = Jsonl(paths) if jsonl else TextFiles(paths, "paragraphs")
-    assert source.many(draw) == [source[index] for index in draw]
+    assert list(source.many(draw)) == [source[index] for index in draw]
     assert [d.spans[0].content for d in source.many(range(499, 502))] == [f"a {TEXTS[499]}", "b record 0 ", "b record 1 x"]
 
 
