@@ -191,7 +191,8 @@ def test_many_documents_of_many_files_are_those_read_one_by_one(tmp_path_factory
     paths = (str(folder / "*.txt"),)
     source = Jsonl(paths) if jsonl else TextFiles(paths, "paragraphs")
     assert list(source.many(draw)) == [source[index] for index in draw]
-    assert [d.spans[0].content for d in source.many(range(499, 502))] == [f"a {TEXTS[499]}", "b record 0 ", "b record 1 x"]
+    across = [document.spans[0].content for document in source.many(range(499, 502))]
+    assert across == [f"a {TEXTS[499]}", "b record 0 ", "b record 1 x"]
 
 
 def test_a_file_cut_off_or_gone_since_is_named_also_among_many(tmp_path):
