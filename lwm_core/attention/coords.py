@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int32
 
+from lwm_core.mesh.declared import logical
+
 
 _NONE = np.iinfo(np.int32).max
 
@@ -90,8 +92,8 @@ class TokenCoords(eqx.Module):
       its own. Make them by `with_extents`, once for all layers.
     """
 
-    position: Int32[Array, "B T"]
-    segment: Int32[Array, "B T"]
+    position: Int32[Array, "B T"] = eqx.field(metadata=logical("batch", "sequence"))
+    segment: Int32[Array, "B T"] = eqx.field(metadata=logical("batch", "sequence"))
     extents: Extent | None = None
 
     @staticmethod

@@ -21,6 +21,7 @@ from lwm_core.attention.extent import visible_blocks
 from lwm_core.attention.few import regrouped, ungrouped
 from lwm_core.attention.merge import accumulator, merge_over
 from lwm_core.attention.placement import Placement
+from lwm_core.mesh.declared import logical
 
 
 # Keys widened at once; long enough that a kernel's own blocks are whole.
@@ -30,8 +31,8 @@ _CHUNK = 2048
 class Quantised(eqx.Module):
     """Numbers as int8 steps of a scale: one scale per token and head, its largest magnitude over 127."""
 
-    steps: Int8[Array, "*n S G D"]
-    scale: Float32[Array, "*n G S"]
+    steps: Int8[Array, "*n S G D"] = eqx.field(metadata=logical("batch", "sequence", "kv_heads", None))
+    scale: Float32[Array, "*n G S"] = eqx.field(metadata=logical("batch", "kv_heads", "sequence"))
 
     @staticmethod
     def of(x: Float[Array, "*n S G D"]) -> "Quantised":

@@ -9,6 +9,7 @@ from lwm_core.mesh.axes import HEADS as HEADS
 from lwm_core.mesh.axes import SEQUENCE as SEQUENCE
 from lwm_core.mesh.axes import constrain as constrain
 from lwm_core.mesh.axes import partition as partition
+from lwm_core.mesh.axes import pieces as pieces
 from lwm_core.mesh.axes import platform as platform
 from lwm_core.mesh.axes import sharding as sharding
 from lwm_core.mesh.declared import Rules as Rules

@@ -5,8 +5,10 @@ them. The real compiler runs, Mosaic included, so memory, schedule and collectiv
 nothing can be executed and no time is measured. It is used by tests and plans, never by training.
 """
 
+import contextlib
 import importlib.util
 import os
+import sys
 from typing import Any, Literal
 
 import jax
@@ -36,7 +38,23 @@ def tpu_devices(generation: Generation, chips: str | None = None) -> list[Any]:
     name = f"{generation}:{chips or _SMALLEST[generation]}"
     # The two cores of a v4 chip are one device with all of its memory, as on a real slice.
     cores = {"chip_config_name": "megacore"} if generation == "v4" else {}
-    return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **cores).devices)
+    with _unheard():
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **cores).devices)
+
+
+@contextlib.contextmanager
+def _unheard():
+    """Without the lines that libtpu writes to the process's standard error because this machine is no TPU's host; what
+    goes wrong it raises."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
 
 
 def compile_ahead(lowered: jax.stages.Lowered) -> jax.stages.Compiled:

@@ -19,6 +19,9 @@ EMBED = "embed"  # the dimension of a weight that is gathered for use
 RULES: dict[str, tuple[str, ...]] = {
     "batch": BATCH,
     "sequence": (SEQUENCE,),
+    # Between a block's parts, where each token is by itself, tp takes its share of them (sequence parallelism,
+    # arXiv:2205.05198): what is kept for the backward pass is spread over all devices.
+    "tokens": (SEQUENCE, TP),
     "heads": (HEADS,),
     "kv_heads": (HEADS,),
     "ffn": (TP,),
@@ -26,6 +29,7 @@ RULES: dict[str, tuple[str, ...]] = {
     EMBED: (FSDP, SP),
     "head_dim": (),
     "layers": (),
+    "whole": (),
 }
 
 
@@ -58,6 +62,16 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
     if automatic() is None:
         return x
     return jax.lax.with_sharding_constraint(x, partition(*logical, shape=x.shape))
+
+
+def pieces(logical: str, length: int) -> int:
+    """In how many pieces the compiler cuts this logical axis of an array of that length on the ambient mesh."""
+    mesh = automatic()
+    if mesh is None:
+        return 1
+    (entry,) = partition(logical, mesh=mesh, shape=(length,))
+    axes = entry if isinstance(entry, tuple) else (entry,) if entry else ()
+    return math.prod(mesh.shape[axis] for axis in axes)
 
 
 def automatic() -> AbstractMesh | None:

@@ -40,7 +40,7 @@ class Chip(NamedTuple):
 
 
 # Usable memory is the limit that libtpu 0.0.52 names when it refuses a program; on v4 it is 15.25 GiB a core.
-_V4 = Chip("TPU v4", 2, 32 * GIB, int(2 * 15.25 * GIB), 275 * TERA, 1228 * GB, 45 * GB, 6, _TPU.format("v4"))
+_V4 = Chip("TPU v4", 1, 32 * GIB, int(30.75 * GIB), 275 * TERA, 1228 * GB, 45 * GB, 6, _TPU.format("v4"))
 _V5E = Chip("TPU v5e", 1, 16 * GIB, int(15.75 * GIB), 197 * TERA, 819 * GB, 45 * GB, 4, _TPU.format("v5e"))
 _V5P = Chip("TPU v5p", 1, 96 * GIB, int(95.73 * GIB), 459 * TERA, 2765 * GB, 90 * GB, 6, _TPU.format("v5p"))
 _V6E = Chip("TPU v6e", 1, 32 * GIB, int(31.24 * GIB), 918 * TERA, 1640 * GB, 90 * GB, 4, _TPU.format("v6e"))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
 from lwm_core.mesh.axes import AXES
@@ -64,5 +65,6 @@ class MeshSpec:
         """
         devices = jax.devices() if devices is None else devices
         sizes = self.sizes(len(devices))
-        kinds = (AxisType.Auto,) * len(AXES)
-        return jax.make_mesh(tuple(sizes.values()), AXES, axis_types=kinds, devices=devices)
+        # An axis may take part of one of the torus's: 16 of a slice of 4 x 8 x 8.
+        laid = mesh_utils.create_device_mesh(tuple(sizes.values()), devices, allow_split_physical_axes=True)
+        return Mesh(laid, AXES, axis_types=(AxisType.Auto,) * len(AXES))

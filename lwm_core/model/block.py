@@ -59,7 +59,7 @@ class Block(eqx.Module):
 
 
 def _laid(x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
-    return constrain(x, "batch", "sequence", None)
+    return constrain(x, "batch", "tokens", None)
 
 
 def init_block(

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int32, Shaped
 from lwm_core.attention.base import AbstractAttention
 from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.attention.stored import AbstractKernelAttention, Quantised, Stored, read_stored
-from lwm_core.mesh.axes import SEQUENCE, constrain
+from lwm_core.mesh import SEQUENCE, constrain, logical
 
 
 CacheDtype = Literal["float32", "bfloat16", "int8"]
@@ -37,8 +37,8 @@ class KVCache(eqx.Module):
     given more tokens than it has room for is *overrun* for good: every state read with it is NaN.
     """
 
-    k: Float[Array, "N B S G D"] | Quantised
-    v: Float[Array, "N B S G D"] | Quantised
+    k: Float[Array, "N B S G D"] | Quantised = eqx.field(metadata=logical(*_AXES))
+    v: Float[Array, "N B S G D"] | Quantised = eqx.field(metadata=logical(*_AXES))
     at: TokenCoords
     used: Int32[Array, ""]
 

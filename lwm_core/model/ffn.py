@@ -9,11 +9,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from lwm_core.mesh import logical
+from lwm_core.mesh import logical, pieces
 
 
 class GatedFFN(eqx.Module):
-    """`down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020)."""
+    """`down(silu(gate(x)) * up(x))` (SwiGLU, Shazeer 2020).
+
+    - `chunk`: tokens of each row, on each device, whose F columns exist at a time; None for all of them.
+    """
 
     gate: Float[Array, "E F"] = eqx.field(metadata=logical("embed", "ffn"))
     up: Float[Array, "E F"] = eqx.field(metadata=logical("embed", "ffn"))
@@ -21,14 +24,17 @@ class GatedFFN(eqx.Module):
     chunk: int | None = eqx.field(static=True, default=None)
 
     def __call__(self, x: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
-        if self.chunk is None or self.chunk >= x.shape[1]:
+        if self.chunk is None:
             return self._dense(x)
         batch, length, width = x.shape
-        pad = -length % self.chunk
-        padded = jnp.pad(x, ((0, 0), (0, pad), (0, 0)))
-        chunks = padded.reshape(batch, -1, self.chunk, width).swapaxes(0, 1)
+        chunk = self.chunk * pieces("sequence", length)
+        if chunk >= length:
+            return self._dense(x)
+        pad = -length % chunk
+        # Strided, so that a chunk takes its share of every sequence shard and none has to be gathered.
+        chunks = jnp.moveaxis(jnp.pad(x, ((0, 0), (0, pad), (0, 0))).reshape(batch, chunk, -1, width), 2, 0)
         done = jax.lax.map(jax.checkpoint(lambda part: self._dense(part)), chunks)
-        return done.swapaxes(0, 1).reshape(batch, length + pad, width)[:, :length]
+        return jnp.moveaxis(done, 0, 2).reshape(batch, length + pad, width)[:, :length]
 
     def _dense(self, x: Float[Array, "B C E"]) -> Float[Array, "B C E"]:
         dtype = x.dtype

@@ -55,7 +55,7 @@ class Transformer(AbstractSequenceModel):
         key: PRNGKeyArray | None = None,
     ) -> Hidden:
         embed = whole(self.embed, "vocab", "embed", dtype=self.dtype)
-        x = constrain(embed.astype(self.dtype)[tokens], "batch", "sequence", None)
+        x = constrain(embed.astype(self.dtype)[tokens], "batch", "tokens", None)
         if cache is not None:
             cache = cache.placed(at)
         # What is visible is summed up here, once for all layers and for their gradients.

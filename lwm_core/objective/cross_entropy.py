@@ -8,15 +8,16 @@ import math
 from collections.abc import Mapping
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float32
 
 from lwm_core.attention.coords import Visibility
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.objective.base import AbstractObjective, Batch, Loss
+from lwm_core.objective.base import AbstractObjective, Batch, Loss, Part
 from lwm_core.objective.parts import parts_of
-from lwm_core.objective.scores import Mask, Normalise, check_choice, check_chunk, score
+from lwm_core.objective.scores import Mask, Normalise, Scored, check_choice, check_chunk, score
 from lwm_core.vocab import Vocabulary
 
 
@@ -24,10 +25,11 @@ class CrossEntropy(AbstractObjective):
     """Σ w·a·ce / Σ w·a over the targets of a step: negative log-likelihood ce in float32, the packer's weight a, and
     the weight w of the target's modality. A modality that is absent adds to neither sum, so it dilutes nothing.
 
-    - `chunk`: tokens of each row whose scores exist at a time;
+    - `chunk`: tokens of each row, on each device, whose scores exist at a time;
     - `normalise`: "joint" lets the model choose the modality itself; "per-modality" compares a target only with
       ids of its own modality (LWM's released heads);
-    - `z_loss`: coefficient of log²(sum of exp scores), which keeps scores from drifting (PaLM, §5);
+    - `z_loss`: coefficient of log²(sum of exp scores), which keeps scores from drifting (PaLM, §5); it is in the
+      loss and a part of its own, `loss/z-loss`;
     - `rule`: which tokens of its document a token may see while training;
     - `modality_weights`: modality → w, 1 where it is not named; `{vision = 0.5}`. Parts are reported without it;
     - `mask`: "segment" keeps the documents of a row apart; "none" is naive packing: a token sees all of its row
@@ -56,7 +58,14 @@ class CrossEntropy(AbstractObjective):
         )
         weights = batch.weights.astype(jnp.float32) * self._modality_weight(batch, vocabulary)
         total = (weights * (found.loss + self.z_loss * found.log_z**2)).sum()
-        return Loss(total, weights.sum(), parts_of(batch, found.loss, vocabulary))
+        return Loss(total, weights.sum(), parts_of(batch, found.loss, vocabulary) | self._penalty(batch, found))
+
+    def _penalty(self, batch: Batch, found: Scored) -> dict[str, Part]:
+        """The z-loss as a part of its own, where there is one."""
+        if not self.z_loss:
+            return {}
+        squares, weights = jax.lax.stop_gradient((self.z_loss * found.log_z**2, batch.weights))
+        return {"z-loss": Part((weights * squares).sum(), weights.sum(), (weights > 0).sum(dtype=jnp.int32))}
 
     def modalities_named(self) -> tuple[str, ...]:
         return tuple(self.modality_weights)

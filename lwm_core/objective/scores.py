@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float32
 
 from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.mesh import pieces
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import Batch
 from lwm_core.vocab import Vocabulary
@@ -60,12 +61,12 @@ def score(
 ) -> Scored:
     """Scores of all targets; 0 for those of weight 0.
 
-    - `chunk`: tokens of each row whose scores over the id space exist at a time;
+    - `chunk`: tokens of each row, on each device, whose scores over the id space exist at a time;
     - `normalise`: over the whole id space, or within the target's own modality.
     """
     states = model.hidden(batch.tokens, seen(batch, mask), rule).states
     rows, length, _ = states.shape
-    chunk = min(chunk, length)
+    chunk = min(chunk * pieces("sequence", length), length)
     pad = -length % chunk
 
     def chunks(x):

@@ -56,6 +56,8 @@ class Composer:
     def pipeline(self) -> "lwm_core.pipeline.Pipeline":
         from lwm_core.pipeline import Pipeline
 
+        if "trainer" in self.tables:
+            raise BadOption("The recipe has a [trainer], so it makes no pipeline: `lwm train` runs it.")
         plain = {"seed": int, "save_every": int, "weights": Path}
         fields = {name: self.value(name, kind) for name, kind in plain.items() if name in self.tables}
         fields["tokenizer"] = self.shared["tokenizer"] = self.required("tokenizer", "text_tokenizer")
@@ -71,6 +73,7 @@ class Composer:
                 fields[name] = self.part(name, name)
         if "packer" in self.tables:
             fields["packer"] = self.packer(fields.get("curriculum"))
+        fields["placement"] = self.placement()
         if "optimizer" in self.tables:
             fields["optimizer"] = self.optimizer()
         fields["sources"] = self.named("sources", "source")
@@ -162,16 +165,31 @@ class Composer:
             self.shared.pop(name, None)
         return family
 
+    def placement(self) -> Mapping[str, tuple[str, ...]]:
+        """Which weights lie otherwise than they declare."""
+        rules = self.value("placement", Mapping[str, tuple[str, ...]]) if "placement" in self.tables else {}
+        from lwm_core.mesh.axes import check_axis
+
+        for pattern, axes in rules.items():
+            for axis in axes:
+                try:
+                    check_axis(axis)
+                except ValueError as error:
+                    raise BadOption(f"placement.{pattern}: {error}") from error
+        return rules
+
     def packer(self, curriculum: Any) -> Any:
         length = {} if curriculum is None else {"length": curriculum.stages[0].sequence_length}
         return self.part("packer", "packer", **length)
 
     def optimizer(self) -> Any:
-        from lwm_core.train.optimizer import AdamW
-
-        if not isinstance(self.tables["optimizer"], Mapping):
-            raise BadOption(f"optimizer = {self.tables['optimizer']!r}: write a table of AdamW's options.")
-        return Builder(self.catalog).construct(AdamW, self.tables["optimizer"], "optimizer", "AdamW")
+        """The optimizer; a table that does not say which is AdamW's, as the paper trains."""
+        spec = self.tables["optimizer"]
+        if isinstance(spec, Mapping) and "use" not in spec and "object" not in spec:
+            named = Table({"use": "adamw", **spec})
+            named.inherited = getattr(spec, "inherited", frozenset())
+            spec = named
+        return Builder(self.catalog, self.shared).part("optimizer", spec, "optimizer")
 
 
 def recipe_of(pipeline: "lwm_core.pipeline.Pipeline", *, catalog: Catalog | None = None) -> dict[str, Any]:
@@ -205,6 +223,8 @@ def _written(writer: Plain, made: "lwm_core.pipeline.Pipeline") -> dict[str, Any
         part = getattr(made, name)
         if part is not None:
             tables[name] = writer.write(part, name)
+    if made.placement:
+        tables["placement"] = {pattern: list(axes) for pattern, axes in made.placement.items()}
     if made.modalities:
         tables["modality"] = writer.write(made.modalities, "modality")
     return tables

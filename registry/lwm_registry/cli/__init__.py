@@ -11,11 +11,14 @@ import typer
 
 from lwm_registry.cli import bench
 from lwm_registry.cli.ablate import ablate
+from lwm_registry.cli.chat import chat
 from lwm_registry.cli.demo import demo
 from lwm_registry.cli.describe import describe
 from lwm_registry.cli.doctor import doctor
 from lwm_registry.cli.evaluate import evaluate
+from lwm_registry.cli.generate import generate
 from lwm_registry.cli.ingest import ingest
+from lwm_registry.cli.plan import plan
 from lwm_registry.cli.plugins import plugins
 from lwm_registry.cli.problems import told
 from lwm_registry.cli.resume import resume
@@ -25,7 +28,10 @@ from lwm_registry.cli.train import train
 from lwm_registry.cli.validate import validate
 
 
-COMMANDS = (plugins, doctor, describe, ingest, validate, train, resume, sample, evaluate, synthesise, ablate, demo)
+COMMANDS = (
+    plugins, doctor, describe, ingest, validate, train, resume, sample, generate, chat, evaluate, synthesise, ablate,
+    plan, demo,
+)  # fmt: skip
 
 app = typer.Typer(
     name="lwm",

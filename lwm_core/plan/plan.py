@@ -1,0 +1,129 @@
+"""A plan: what a program takes on a machine, by the compiler that would run it there.
+
+Owns the record and its making. The compiler says what fits; nothing here guesses memory. Times are a range from peaks
+and counted work, and are marked as such. What the program is, is `work`'s; the search for one that fits is `fit`'s.
+"""
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import jax
+
+from lwm_core.mesh import MeshSpec, compile_ahead
+from lwm_core.plan.estimate import Estimate, estimate
+from lwm_core.plan.hlo import collectives
+from lwm_core.plan.machine import Machine
+from lwm_core.plan.work import Work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All bytes are of one chip.
+
+    - `fits`: whether the compiler accepts the program; `reason`: what it says where it does not;
+    - `limit_bytes_per_chip`: what a chip gives its programs, None where nothing says;
+    - `peak_bytes_per_chip`: what stays and temporaries at their most;
+    - `bytes_by_kind`: weights, optimiser, batch or kv_cache are exact; activations are what the policy holds on to,
+      spread evenly; temporaries are the compiler's other scratch; host is memory of the host;
+    - `collective_bytes`: what each chip sends in a step, by kind; `hops`: permutes of a ring, and how many of them are
+      scheduled while something is computed;
+    - `flops`: of all chips in a step, by definition (`lwm_core.model.flops`);
+    - `mesh`: sizes of dp, fsdp, tp and sp; `overrides`: what makes the recipe into this program.
+    """
+
+    name: str
+    topology: str
+    chips: int
+    mesh: dict[str, int]
+    fits: bool
+    limit_bytes_per_chip: int | None
+    peak_bytes_per_chip: int | None
+    bytes_by_kind: dict[str, int]
+    collective_bytes: dict[str, int] = field(default_factory=dict)
+    hops: dict[str, int] = field(default_factory=dict)
+    flops: float | None = None
+    estimate: Estimate | None = None
+    compile_seconds: float = 0.0
+    reason: str = ""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def data(self) -> dict[str, Any]:
+        """As JSON."""
+        return asdict(self)
+
+
+def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, Any] | None = None) -> Plan:
+    """Compiles `work` for `machine` and reads off what it takes.
+
+    Raises `ValueError` where sizes do not match (devices and mesh, rows, heads), in the words of the part that says so.
+    """
+    laid = mesh.make(machine.devices)
+    began = time.monotonic()
+    resident = {kind: bytes_here(tree) for kind, tree in work.resident(laid).items()}
+    base = dict(name=work.name, topology=machine.name, chips=machine.chips, mesh=dict(laid.shape), flops=work.flops(),
+                limit_bytes_per_chip=machine.limit, overrides=dict(overrides or {}))  # fmt: skip
+    lowered = work.lowered(laid)
+    try:
+        compiled = compile_ahead(lowered)
+    except jax.errors.JaxRuntimeError as error:
+        needed = _refused(error)
+        seconds = time.monotonic() - began
+        return Plan(**base, fits=False, peak_bytes_per_chip=needed, bytes_by_kind=resident, compile_seconds=seconds,
+                    reason=str(error).splitlines()[0][:400])  # fmt: skip
+    memory, found = compiled.memory_analysis(), collectives(compiled.as_text())
+    peak = (memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+            + memory.temp_size_in_bytes)  # fmt: skip
+    fits = machine.limit is None or peak <= machine.limit
+    sent: Counter[str] = Counter()
+    for one in found:
+        sent[one.kind] += one.times * one.sent
+    ring = [one for one in found if one.kind == "collective-permute"]
+    return Plan(
+        **base,
+        fits=fits,
+        peak_bytes_per_chip=peak,
+        bytes_by_kind=_by_kind(work, machine, resident, memory),
+        collective_bytes=dict(sent),
+        hops={"all": sum(hop.times for hop in ring), "under_compute": sum(hop.times for hop in ring if hop.hidden)},
+        estimate=estimate(machine, base["flops"], resident, found),
+        compile_seconds=time.monotonic() - began,
+        reason="" if fits else f"it needs {peak} bytes of a chip's {machine.limit}.",
+    )
+
+
+def _by_kind(work: Work, machine: Machine, resident: dict[str, int], memory) -> dict[str, int]:
+    kept = {kind: size // machine.chips for kind, size in work.kept().items()}
+    temporaries, host = memory.temp_size_in_bytes, memory.host_temp_size_in_bytes
+    if host:  # what is held on to is there
+        kept = {}
+    held = min(sum(kept.values()), temporaries)
+    kinds = {**resident, **{kind: min(size, held) for kind, size in kept.items()}, "temporaries": temporaries - held}
+    return {**kinds, "host": host} if host else kinds
+
+
+def bytes_here(tree: Any) -> int:
+    """Bytes of each device's piece of a tree of outlines."""
+    total = 0
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            shape = leaf.sharding.shard_shape(leaf.shape) if leaf.sharding is not None else leaf.shape
+            size = leaf.dtype.itemsize
+            for n in shape:
+                size *= n
+            total += size
+    return total
+
+
+def _refused(error: Exception) -> int | None:
+    """The bytes that a program would have needed, by the compiler's refusal; raises any other error again."""
+    text = str(error)
+    if "RESOURCE_EXHAUSTED" not in text:
+        raise error
+    found = re.search(r"\((\d+(?:\.\d+)?)([KMG])\) exceeds available", text) or re.search(
+        r"Used (\d+(?:\.\d+)?)([KMG]) of", text
+    )
+    return None if found is None else int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[found[2]])
