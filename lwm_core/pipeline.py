@@ -18,6 +18,7 @@ from lwm_core.checkpoint.advice import advised
 from lwm_core.curriculum import Curriculum, Stage
 from lwm_core.data import DataSource, Packer, Renderer
 from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
+from lwm_core.mesh import Rules, made
 from lwm_core.model.base import AbstractModelFamily, AbstractSequenceModel
 from lwm_core.objective import AbstractObjective, CrossEntropy, NamesModalities
 from lwm_core.sample import AbstractSampler, Greedy
@@ -39,6 +40,8 @@ class Pipeline:
     - `modalities`: id ranges beyond text and vision, for modality plugins;
     - `weights`: a checkpoint, or a directory of them, to start from; None starts fresh from `seed`;
     - `save_every`: steps between checkpoints, besides the one at each stage's end; 0 for none;
+    - `placement`: a pattern of weights' paths → their logical axes, where they are to lie otherwise than their fields
+      declare: `{"blocks.ffn.*": ("embed", "ffn")}`;
     - `recipe`, `plugins`, `fingerprint`: what this was composed from, as plain data; kept in checkpoints;
     - `sign`: gives a pipeline the recipe of its parts as they are now; a new run is signed, so that a part swapped
       by object is written down too. None leaves the recipe as it is.
@@ -60,6 +63,7 @@ class Pipeline:
     weights: Path | None = None
     save_every: int = 0
     seed: int = 0
+    placement: Rules = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     plugins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
@@ -79,7 +83,8 @@ class Pipeline:
         """The model: restored from `weights`, or fresh from `seed`."""
         if self.weights is not None:
             return self.restored(self._checkpoint)
-        return self._family(self.vocabulary.size).init(key=jax.random.key(self.seed))
+        family, key = self._family(self.vocabulary.size), jax.random.key(self.seed)
+        return made(lambda key: family.init(key=key), key, rules=self.placement)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

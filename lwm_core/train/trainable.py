@@ -11,6 +11,7 @@ from lwm_core.checkpoint.base import CheckpointFormat
 from lwm_core.curriculum import Curriculum, Stage
 from lwm_core.data import DataSource, Packer, Renderer
 from lwm_core.evaluate.base import Evaluator
+from lwm_core.mesh import Rules
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective
 from lwm_core.text import TextTokenizer
@@ -45,6 +46,8 @@ class Trainable(Protocol):
     def save_every(self) -> int: ...
     @property
     def seed(self) -> int: ...
+    @property
+    def placement(self) -> Rules: ...
     @property
     def recipe(self) -> Mapping[str, Any]: ...
     @property
