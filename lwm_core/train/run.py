@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import equinox as eqx
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh
 
 from lwm_core.checkpoint.base import CheckpointError
 from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
 from lwm_core.data.problems import reports
 from lwm_core.load import Stream
+from lwm_core.mesh import placed
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
@@ -73,7 +73,8 @@ def train(
     names = [stage.name for stage in stages]
     if until is not None and until not in names:
         raise ValueError(f"No stage {until!r}: this curriculum has {', '.join(names)}.")
-    now = _start(pipeline, out, found)
+    with stage_mesh(stages[0]):
+        now = _start(pipeline, out, found)
     last = len(stages) if until is None else names.index(until) + 1
     check_stages(pipeline, range(now.place.stage, last), now.model, now.vocabulary)
     check_gates(pipeline, stages[now.place.stage : last])
@@ -130,10 +131,12 @@ def _run_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing
         if now.moments is not None:
             state = TrainState(state.model, now.moments(state.moments))
         # All of the state is committed to its devices, as a step returns it: or the second step compiles again.
-        state = _replicated(state, mesh)
+        state = placed(state, mesh, pipeline.placement)
         left_out = reports({name: pipeline.sources[name] for name in stage.mixture})
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh), left_out))
-        step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate)
+        step = make_step(
+            pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate, pipeline.placement
+        )
         state, place = _trained(pipeline, keeper, stage, step, state, place, vocabulary, mesh)
         if not gates_of(pipeline, stage):
             return _Standing(state.model, vocabulary, place.following())
@@ -179,7 +182,7 @@ def _steps(pipeline: Trainable, stage, last, stream, step, state, place, mesh) -
 
 def _entered(pipeline: Trainable, out: Path, stage: Stage, now: _Standing, mesh: Mesh | None) -> Place:
     """The place with what the gates measure before the stage; its weights are kept in case it must begin again."""
-    gates, model = gates_of(pipeline, stage), _replicated(now.model, mesh)
+    gates, model = gates_of(pipeline, stage), placed(now.model, mesh, pipeline.placement)
     before = before_stage(gates, measured(pipeline, gates, model, now.vocabulary))
     keep_beginning(pipeline, out, stage, model, now.place, now.vocabulary)
     return replace(now.place, gates=replace(now.place.gates, before=before))
@@ -202,12 +205,6 @@ def _judged(
     if event.verdict == "advance":
         return _Standing(state.model, vocabulary, place.following())
     return _Standing(state.model, vocabulary, place, lambda like: state.moments)
-
-
-def _replicated(tree, mesh: Mesh | None):
-    arrays, rest = eqx.partition(tree, eqx.is_array)
-    where = jax.devices()[0] if mesh is None else NamedSharding(mesh, PartitionSpec())
-    return eqx.combine(jax.device_put(arrays, where), rest)
 
 
 def describe(attention, mesh: Mesh | None) -> str:
