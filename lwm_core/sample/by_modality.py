@@ -32,7 +32,7 @@ class _Held:
 class ByModality(AbstractSampler):
     """Draws the modality in proportion to its total chance, then an id of that modality by its own sampler.
 
-    Temperature and top-k are thus each modality's own, and neither makes another modality likelier. With `Categorical()`
+    Temperature and top-k are each modality's own, and neither makes another modality likelier. With `Categorical()`
     everywhere the ids are distributed as by `Categorical()` alone.
 
     - `vocabulary`: where each modality's ids are; in a recipe the pipeline's own;

@@ -123,6 +123,19 @@ def lwm_components() -> Iterable[Component]:
     )
     yield Component(
         "source",
+        "lwm",
+        "lwm_core.vision.lwm_source:LwmRecords",
+        "Files written for LWM's released code: text and flat codes, with its language of fields.",
+        {
+            "paths": ["recipes/lwm.jsonl"],
+            "tokenizer": "bytes",
+            "fields": ["[caption],vision"],
+            "codes_per_frame": 4,
+            "codebook_size": 64,
+        },
+    )
+    yield Component(
+        "source",
         "filtered",
         "lwm_core.data.filtered:Filtered",
         "The documents of another source whose length lies between bounds.",
@@ -243,6 +256,17 @@ def lwm_components() -> Iterable[Component]:
         "lwm_core.sample.samplers:Categorical",
         "A random id by its score; temperature, top-k, top-p.",
         {"temperature": 0.8, "top_k": 40, "top_p": 0.95},
+    )
+    yield Component(
+        "sampler",
+        "by-modality",
+        "lwm_core.sample.by_modality:ByModality",
+        "A sampler for each modality: temperature and top-k of text and of vision apart.",
+        {
+            "vocabulary": {"modalities": [{"name": "text", "size": 20}, {"name": "vision", "size": 17}]},
+            "text": {"use": "categorical", "temperature": 0.7},
+            "vision": {"use": "categorical", "top_k": 8},
+        },
     )
     yield Component(
         "checkpoint",
