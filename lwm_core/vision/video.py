@@ -5,11 +5,11 @@ import JAX, writes nothing (see `write`), and knows no codes (see `tokens`).
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64, UInt8
@@ -117,6 +117,24 @@ def stream_video(path: str | Path, how: Sampling | None = None) -> Iterator[tupl
         raise VideoError(f"{path}: {seen.problem}. {count} frames were decoded: give a whole file.")
 
 
+def read_evenly(path: str | Path, most: int, how: Sampling | None = None) -> Frames:
+    """The frames that `how` samples; of more than `most`, that many, evenly from the first to the last.
+
+    The film is decoded twice, so that no more than `most` frames are held. Indices are those of LWM's `vision_chat.py`,
+    `linspace(0, n - 1, most)` rounded down. Raises as `read_video` does.
+    """
+    if most < 1:
+        raise ValueError(f"most={most}: give room for at least one frame.")
+    how, seen = how or Sampling(), _Progress()
+    total = sum(1 for _ in _due(Path(path), how, seen))
+    if not total or seen.problem:
+        return read_video(path, how)  # which says what is wrong
+    wanted = set(np.linspace(0, total - 1, min(total, most)).astype(int).tolist())
+    due = enumerate(_due(Path(path), how, _Progress()))
+    kept = [(fit_picture(picture(), how), seconds) for at, (picture, seconds) in due if at in wanted]
+    return Frames(np.stack([k[0] for k in kept]), np.array([k[1] for k in kept], np.float64), Path(path).name)
+
+
 def read_picture(path: str | Path, how: Sampling | None = None) -> Frames:
     """One frame from a picture file; raises `VideoError` naming file and reason."""
     image_module = need("PIL.Image")
@@ -165,12 +183,18 @@ def _collect(path: Path, how: Sampling) -> Frames:
 
 
 def _sampled(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple[UInt8[np.ndarray, "Y X 3"], float]]:
+    for picture, seconds in _due(path, how, seen):
+        yield fit_picture(picture(), how), seconds
+
+
+def _due(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple[Callable[[], Any], float]]:
+    """What makes the picture of each sampled frame, and its second."""
     due = how.start
     for picture, seconds, length in _decode(path, how, seen):
         # A frame is due when it is the one on the screen at that instant: it lasts until seconds + length.
         if how.fps is not None and seconds + length <= due + 1e-6:
             continue
-        yield fit_picture(picture(), how), seconds
+        yield picture, seconds
         while how.fps is not None and due + 1e-6 < seconds + length:
             due = how.start + (round((due - how.start) * how.fps) + 1) / how.fps
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from lwm_core.sample import Frames, Interleave, Run
+from lwm_core.sample import Frames, Interleave, Run, Within
 from lwm_core.vocab import Modality, Vocabulary
 
 
@@ -75,3 +75,27 @@ def test_bad_grammars_are_refused():
         Frames.of(Vocabulary((Modality("text", 4), Modality("vision", 9, {"eof": 8}))), 4)
     with pytest.raises(ValueError, match="one vocabulary"):
         Interleave((Run.of(VOCABULARY), Run(3, 0, 3)))
+
+
+@pytest.mark.parametrize("frames", [None, 1, 2])
+@pytest.mark.parametrize("room", [1, 4, 9, 30])
+def test_within_a_number_of_ids_no_clip_is_cut_off(frames, room):
+    grammar = Within(Interleave((Run.of(VOCABULARY), Frames.of(VOCABULARY, codes_per_frame=3, frames=frames))), room)
+    for seed in range(4):
+        ids, state = spoken(grammar, room, seed)
+        assert bool(grammar.complete(state)), "ended in the middle of a frame"
+        lengths, markers = frames_of([i for i in ids if i >= START])
+        assert set(lengths) <= {3} and len(ids) == room
+        assert frames is None or len(markers) % frames == 0
+        assert not markers or markers[-1] == EOV
+
+
+def test_least_is_what_the_shortest_way_out_takes():
+    grammar = Frames.of(VOCABULARY, codes_per_frame=3, frames=2)
+    state, left = grammar.init(), []
+    for token in (START, START, START, EOF, START, START, START, EOV):
+        left.append(int(grammar.least(state)))
+        state = grammar.advance(state, jnp.int32(token))
+    assert left == [8, 7, 6, 5, 4, 3, 2, 1] and int(grammar.least(state)) == 0
+    with pytest.raises(ValueError, match="takes 8 ids"):
+        Within(grammar, 7)
