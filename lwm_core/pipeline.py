@@ -25,7 +25,7 @@ from lwm_core.sample import AbstractSampler, Greedy
 from lwm_core.sample.text import generate_text
 from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
-from lwm_core.train.optimizer import AdamW
+from lwm_core.train.optimizer import AdamW, Optimizer
 from lwm_core.train.run import train as run
 from lwm_core.train.stopping import Stop
 from lwm_core.train.weights import with_theta
@@ -55,7 +55,7 @@ class Pipeline:
     vision: AbstractVisionTokenizer | None = None
     modalities: tuple[Modality, ...] = ()
     objective: AbstractObjective = field(default_factory=CrossEntropy)
-    optimizer: AdamW = field(default_factory=AdamW)
+    optimizer: Optimizer = field(default_factory=AdamW)
     sampler: AbstractSampler = field(default_factory=Greedy)
     checkpoint: CheckpointFormat = field(default_factory=SafetensorsCheckpoint)
     evaluators: Mapping[str, Evaluator] = field(default_factory=dict)

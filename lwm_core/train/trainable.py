@@ -16,7 +16,7 @@ from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective
 from lwm_core.text import TextTokenizer
 from lwm_core.train.observer import Observer
-from lwm_core.train.optimizer import AdamW
+from lwm_core.train.optimizer import Optimizer
 from lwm_core.vocab import Vocabulary
 
 
@@ -37,7 +37,7 @@ class Trainable(Protocol):
     @property
     def objective(self) -> AbstractObjective: ...
     @property
-    def optimizer(self) -> AdamW: ...
+    def optimizer(self) -> Optimizer: ...
     @property
     def checkpoint(self) -> CheckpointFormat: ...
     @property

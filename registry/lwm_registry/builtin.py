@@ -289,6 +289,19 @@ def lwm_components() -> Iterable[Component]:
         {"source": {"use": "jsonl", "paths": ["recipes/tiny.jsonl"], "fields": ["question", "answer"]}, "documents": 2},
     )
     yield Component(
+        "optimizer",
+        "adamw",
+        "lwm_core.train.optimizer:AdamW",
+        "AdamW after clipping by global norm, with the paper's numbers.",
+    )
+    yield Component(
+        "optimizer",
+        "optax",
+        "lwm_core.train.optimizer:Chain",
+        "Any chain of optax, each transformation by its name.",
+        {"chain": [{"name": "clip_by_global_norm", "max_norm": 1.0}, {"name": "scale_by_lion"}]},
+    )
+    yield Component(
         "observer",
         "progress",
         "lwm_core.train.progress:ProgressObserver",

@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
     "curriculum": Kind("lwm_core.curriculum.stage:Curriculum", "the stages of a run, in order"),
     "model": Kind("lwm_core.model.base:AbstractModelFamily", "the static description of a sequence model"),
     "objective": Kind("lwm_core.objective.base:AbstractObjective", "what training makes small"),
+    "optimizer": Kind("lwm_core.train.optimizer:Optimizer", "gradients to updates, for each stage"),
     "sampler": Kind("lwm_core.sample.base:AbstractSampler", "from scores to the next token"),
     "checkpoint": Kind("lwm_core.checkpoint.base:CheckpointFormat", "saves and restores trees of arrays"),
     "evaluator": Kind("lwm_core.evaluate.base:Evaluator", "measures a model"),

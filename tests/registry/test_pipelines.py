@@ -78,7 +78,7 @@ def test_the_fingerprint_follows_recipe_and_versions():
         ({"tokenizer": "bytes"}, {}, UnknownName, ("no [model]", "llama")),
         (SMALL, {"seed": "x"}, BadOption, ("seed = 'x' is text", "int")),
         (SMALL, {"optimizer.clips": 1.0}, UnknownName, ("optimizer", "'clips'", "Did you mean 'clip'?")),
-        (SMALL, {"optimizer": "adamw"}, BadOption, ("optimizer = 'adamw'", "table")),
+        (SMALL, {"optimizer": "adam"}, UnknownName, ("optimizer", "'adam'", "Did you mean 'adamw'?")),
         (SMALL, {"sources.use": "text"}, BadOption, ("[sources.NAME]",)),
         (SMALL, {"sources.a.use": "txt"}, UnknownName, ("no source 'txt'", "Did you mean 'text'?")),
         (SMALL, {"sources.a.use": "text"}, BadOption, ("sources.a", "needs the option 'paths'")),

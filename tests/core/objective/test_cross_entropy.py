@@ -61,6 +61,28 @@ def test_z_loss_adds_its_square(model):
     np.testing.assert_allclose(penal - plain, 0.1 * extra, rtol=1e-4)
 
 
+@pytest.mark.parametrize("chunk", [3, 64])
+def test_the_gradient_of_z_loss_is_that_of_its_definition_in_float64(model, chunk):
+    batch, z_loss = a_batch(), 0.1
+    grads = [
+        eqx.filter_grad(lambda m, z=z: CrossEntropy(z_loss=z, chunk=chunk)(m, batch, VOCABULARY).total)(model).head
+        for z in (0.0, z_loss)
+    ]
+    states = np.asarray(model.hidden(batch.tokens, batch.at).states, np.float64)
+    scores = states @ np.asarray(model.head, np.float64)
+    log_z = np.log(np.exp(scores).sum(-1, keepdims=True))
+    of_scores = np.asarray(batch.weights, np.float64)[..., None] * 2 * z_loss * log_z * np.exp(scores - log_z)
+    np.testing.assert_allclose(grads[1] - grads[0], np.einsum("bte,btv->ev", states, of_scores), rtol=1e-4, atol=1e-5)
+
+
+def test_z_loss_is_a_part_of_its_own(model):
+    batch = a_batch()
+    plain, penal = (CrossEntropy(z_loss=z)(model, batch, VOCABULARY) for z in (0.0, 0.1))
+    part = penal.parts["z-loss"]
+    np.testing.assert_allclose(part.total, penal.total - plain.total, rtol=1e-4)
+    assert part.tokens == (batch.weights > 0).sum() and "z-loss" not in plain.parts
+
+
 def test_refuses_a_chunk_of_nothing():
     with pytest.raises(ValueError, match="chunk=0"):
         CrossEntropy(chunk=0)
