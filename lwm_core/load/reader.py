@@ -15,6 +15,7 @@ from absl import flags
 
 from lwm_core.data import Sample, Span
 from lwm_core.load.blocks import Block, Blocks, Draws, Render
+from lwm_core.load.shared import Exchange, SharedBlocks, mine
 
 
 LARGEST = 1024  # documents of a block
@@ -33,10 +34,13 @@ class Reading:
 
 
 class Reader:
-    """Goes through the draws of one source from a place on."""
+    """Goes through the draws of one source from a place on.
 
-    def __init__(self, draws: Draws, render: Render, place: int, how: Reading):
-        self._draws, self._render, self._how = draws, render, how
+    - `exchange`: other processes that go through the same draws; each reads its share of the blocks for all.
+    """
+
+    def __init__(self, draws: Draws, render: Render, place: int, how: Reading, exchange: Exchange | None = None):
+        self._draws, self._render, self._how, self._exchange = draws, render, how, exchange
         self._place = place
         self._blocks: Iterator[Block | dict[str, Any]] | None = None
         self._block, self._at = Block([]), 0
@@ -68,15 +72,19 @@ class Reader:
             self._blocks.close()  # pyright: ignore[reportAttributeAccessIssue]  (Grain's iterators have it)
 
     def _opened(self) -> Iterator[Block | dict[str, Any]]:
-        how = self._how
-        blocks = Blocks(self._draws, self._render, self._place, self._block_size(), apart=how.workers > 0)
+        how, draws, size = self._how, self._draws, self._block_size()
+        some = (0, 1) if self._exchange is None else mine(draws.name, self._exchange)
+        blocks = Blocks(draws, self._render, self._place, size, apart=how.workers > 0, some=some)
         options = grain.ReadOptions(num_threads=how.threads, prefetch_buffer_size=how.ahead)
         dataset = grain.MapDataset.source(blocks).to_iter_dataset(options)
         if how.workers:
             flags.FLAGS.mark_as_parsed()  # Grain reads its flags, which a program without absl never parses
             processes = grain.MultiprocessingOptions(how.workers, per_worker_buffer_size=max(1, how.ahead))
             dataset = dataset.mp_prefetch(processes, worker_init_fn=_begin_work)
-        return iter(dataset)
+        own = iter(dataset)
+        if self._exchange is None:
+            return own
+        return SharedBlocks(own, self._exchange, draws.name, self._place, size, how.ahead)
 
     def _block_size(self) -> int:
         """Documents of a block, by what the next few hold. It changes the speed only, so a bad one is no matter."""

@@ -24,6 +24,7 @@ from lwm_core.load.blocks import Draws, Render
 from lwm_core.load.lane import Lane, Rules
 from lwm_core.load.prefetch import Ahead
 from lwm_core.load.reader import Reader, Reading
+from lwm_core.load.shared import Exchange
 
 
 ALL = "all"  # the one lane of a packer that keeps nothing apart
@@ -51,7 +52,9 @@ class Stream:
       their turn (by tokens, and where the packer cuts): whole rows, and at least one;
     - `threads`, `ahead`: threads that read and render, and how many blocks they work ahead; `workers`: processes
       that do so instead (they need picklable sources and render). Both are divided over the sources by share;
-    - `arrange`: the rows of a step in the order in which ranks should have them.
+    - `arrange`: the rows of a step in the order in which ranks should have them;
+    - `share`: opens an exchange with other processes, which stream the same rows: each reads, renders and tokenises its
+      share of the blocks for all. The rows and the state are those of one process alone.
     """
 
     sources: Mapping[str, DataSource]
@@ -68,6 +71,8 @@ class Stream:
     ahead: int = 4
     workers: int = 0
     arrange: Callable[[Sequence[Row]], Sequence[Row]] = list
+    share: Callable[[], Exchange] | None = None
+    _exchange: Exchange | None = field(default=None, init=False, repr=False)
     _live: tuple[Any, Ahead] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self):
@@ -78,6 +83,8 @@ class Stream:
         empty = [name for name in self.mixture if not len(self.sources[name])]
         if empty:
             raise ValueError(f"Source {empty[0]!r} holds no document: give it one, or leave it out.")
+        if self.share is not None and self.shard != (0, 1):
+            raise ValueError(f"shard={self.shard} and share: a stream is one part, or shared; give one of them.")
         if self.rows < 1 or not 0 <= self.shard[0] < self.shard[1]:
             raise ValueError(f"rows={self.rows}, shard={self.shard}: give rows >= 1 and 0 <= index < count.")
         if self.mixture_by not in MIXTURE_BY:
@@ -94,6 +101,7 @@ class Stream:
         if self._live is None or self._live[0] is not state:
             self.close()
             self._check(state)
+            self._exchange = None if self.share is None else self.share()
             self._live = (state, Ahead(self._steps(state), 2 if self.ahead else 0))
         try:
             after, rows = next(self._live[1])
@@ -105,6 +113,9 @@ class Stream:
 
     def close(self) -> None:
         """Stops threads and processes; the stream can be used again."""
+        if self._exchange is not None:
+            self._exchange.close()  # first, since a thread may wait for another process
+            self._exchange = None
         if self._live is not None:
             self._live[1].close()
             self._live = None
@@ -191,8 +202,10 @@ class Stream:
         part = self.mixture[name]
         threads, workers = (max(1, round(part * count)) if count else 0 for count in (self.threads, self.workers))
         tokens = max(BLOCK.start, int(part * min(2 * self.rows * self.packer.length, BLOCK.stop)))
+        if self._exchange is not None:
+            tokens = max(BLOCK.start, tokens // self._exchange.count)
         draws = Draws(name, self.sources[name], self.seed, self.shuffle, self.shard)
-        return Reader(draws, self.render, place, Reading(threads, self.ahead, workers, tokens))
+        return Reader(draws, self.render, place, Reading(threads, self.ahead, workers, tokens), self._exchange)
 
 
 def _cuts(packer: Packer) -> bool:

@@ -21,6 +21,7 @@ from lwm_core.objective.base import Batch, Origin
 def to_batch(rows: Sequence[Row], layout: AbstractLayout, mesh: Mesh | None = None) -> Batch:
     """The rows as one batch in `layout`'s order; sharded over (dp, fsdp) × sp when a mesh is given.
 
+    With several processes all are given the same rows, and each puts what its own devices hold there.
     Raises `ValueError` when the rows do not divide over the mesh.
     """
     tokens, segment, position, loss = (
@@ -64,4 +65,4 @@ def _placement(mesh: Mesh | None, rows: int):
         return jax.numpy.asarray
     check_rows(rows, mesh)
     sharding = NamedSharding(mesh, PartitionSpec(("dp", "fsdp"), "sp"))
-    return lambda array: jax.device_put(array, sharding)
+    return lambda array: jax.make_array_from_callback(array.shape, sharding, array.__getitem__)

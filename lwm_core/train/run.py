@@ -21,6 +21,7 @@ from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
 from lwm_core.data.problems import reports
 from lwm_core.load import Stream
 from lwm_core.mesh import placed
+from lwm_core.mesh.chips import peak_flops
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
@@ -38,8 +39,10 @@ from lwm_core.train.place import Place
 from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
 from lwm_core.train.step import TrainState, init_state, make_step, reported
 from lwm_core.train.stopping import Stop
+from lwm_core.train.together import check_alike, check_folder
 from lwm_core.train.trainable import Trainable
 from lwm_core.train.weights import with_theta, with_vocabulary
+from lwm_core.train.work import work_of
 from lwm_core.vocab import Vocabulary
 
 
@@ -66,6 +69,7 @@ def train(
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file: give the run a directory of its own.")
     found = pipeline.checkpoint.latest(out / "checkpoints")
+    check_alike(pipeline, out, found, until)
     if (found is not None) != resume:
         wrong = f"{out} already holds a run: resume it, or" if found else f"{out} holds no checkpoint to resume:"
         raise CheckpointError(f"{wrong} give another directory.")
@@ -80,6 +84,7 @@ def train(
     check_gates(pipeline, stages[now.place.stage : last])
     if not resume:
         write_recipe(pipeline, out)
+    check_folder(out)
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), now.place.step, pipeline.recipe))
     keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop)
     try:
@@ -134,9 +139,7 @@ def _run_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing
         state = placed(state, mesh, pipeline.placement)
         left_out = reports({name: pipeline.sources[name] for name in stage.mixture})
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh), left_out))
-        step = make_step(
-            pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate, pipeline.placement
-        )
+        step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate, pipeline.placement)
         state, place = _trained(pipeline, keeper, stage, step, state, place, vocabulary, mesh)
         if not gates_of(pipeline, stage):
             return _Standing(state.model, vocabulary, place.following())
@@ -167,16 +170,19 @@ def _stream(pipeline: Trainable, place: Place, vocabulary: Vocabulary) -> Stream
 def _steps(pipeline: Trainable, stage, last, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
     """The stage's remaining steps, one at a time, each announced when its numbers are known."""
     stream_state = stream.init() if place.stream is None else place.stream
+    peak = peak_flops(jax.devices()[:1] if mesh is None else mesh.devices.flat)
     while place.stage_step < last:
         start = time.monotonic()
         stream_state, rows = stream.next(stream_state)
         batch = to_batch(rows, state.model.attention.layout, mesh)
         state, metrics = step(state, batch)
+        work = work_of(rows, pipeline.objective, state.model)  # meanwhile
         metrics = reported(metrics)
         place = replace(place, step=place.step + 1, stage_step=place.stage_step + 1, stream=stream_state)
         seconds = time.monotonic() - start
         tokens = stage.tokens_per_batch
-        _notify(pipeline, StepFinished(place.step, stage.name, place.stage_step, seconds, tokens, metrics))
+        done = place.step, stage.name, place.stage_step, seconds, tokens, metrics
+        _notify(pipeline, StepFinished(*done, work.pairs, work.flops, peak))
         yield state, place
 
 
@@ -214,5 +220,6 @@ def describe(attention, mesh: Mesh | None) -> str:
 
 
 def _notify(pipeline: Trainable, event: Event) -> None:
-    for observer in pipeline.observers:
-        observer.notify(event)
+    if jax.process_index() == 0:
+        for observer in pipeline.observers:
+            observer.notify(event)

@@ -5,7 +5,7 @@ a length does not divide. It trains nothing: the order of events is `run`'s.
 """
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import equinox as eqx
 import jax
@@ -17,9 +17,11 @@ from lwm_core.attention.coords import TokenCoords
 from lwm_core.curriculum import Stage
 from lwm_core.data.balance import Balanced
 from lwm_core.load import Stream
+from lwm_core.load.shared import Exchange
 from lwm_core.mesh import MeshSpec
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import Batch, Origin
+from lwm_core.processes import joined
 from lwm_core.train.feed import check_rows, order_of
 from lwm_core.train.step import check_accumulate
 from lwm_core.train.trainable import Trainable
@@ -33,11 +35,27 @@ TURNS = 500  # a long document gives up to a 500th of the stage at a time, so th
 def stage_mesh(stage: Stage) -> Iterator[Mesh | None]:
     """The stage's mesh, ambient inside; None, and no mesh, where the stage keeps to one device."""
     if stage.mesh is None:
+        if jax.process_count() > 1:
+            raise ValueError(
+                f"Stage {stage.name!r} has no mesh, so it keeps to one device, and this run has {_devices()}: give it "
+                f"sizes of dp, fsdp, tp, sp, such as mesh = [1, {jax.device_count()}, 1, 1]."
+            )
         yield None
         return
     mesh = MeshSpec(*stage.mesh).make_within(jax.devices())
+    idle = sorted({device.process_index for device in jax.devices()} - {d.process_index for d in mesh.devices.flat})
+    if idle:
+        raise ValueError(
+            f"Stage {stage.name!r} takes {mesh.size} devices, and this run has {_devices()}, so process "
+            f"{', '.join(map(str, idle))} would do nothing: make the product of the mesh's sizes "
+            f"{jax.device_count()}, set one to -1, or start fewer processes."
+        )
     with jax.set_mesh(mesh):
         yield mesh
+
+
+def _devices() -> str:
+    return f"{jax.device_count()} devices in {jax.process_count()} processes"
 
 
 def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Stream:
@@ -60,7 +78,14 @@ def stage_stream(pipeline: Trainable, index: int, vocabulary: Vocabulary) -> Str
         mixture_by=stage.mixture_by,
         turn=stage.total_tokens // TURNS,
         arrange=Balanced(_ranks(stage)),
+        share=_share(),
     )
+
+
+def _share() -> Callable[[], Exchange] | None:
+    """How the processes of a run share its reading; None where there is one."""
+    among = joined()
+    return None if among is None or among.count == 1 else among.parcels.open
 
 
 def _ranks(stage: Stage) -> int:
