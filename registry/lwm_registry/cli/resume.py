@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from lwm_registry.cli.common import CpuDevices, opened, simulate
+from lwm_registry.cli.common import CpuDevices, opened
 from lwm_registry.cli.problems import INTERRUPTED
 from lwm_registry.cli.stopping import stoppable
+from lwm_registry.cli.together import Coordinator, Distributed, Process, Processes, Timeout, together
 
 
 def resume(
@@ -16,6 +17,11 @@ def resume(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
     cpu_devices: CpuDevices = None,
+    distributed: Distributed = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+    timeout: Timeout = 300.0,
 ) -> None:
     """Go on from a run's newest checkpoint, bit for bit as if it had never stopped.
 
@@ -23,12 +29,13 @@ def resume(
 
     Example: lwm resume runs/first
     """
-    simulate(cpu_devices)
-    pipeline = opened(run, overrides or ())
     try:
-        with stoppable(run) as stop:
-            pipeline.resume(run, until=until, stop=stop)
+        with together(distributed, coordinator, processes, process, timeout, cpu_devices) as first:
+            pipeline = opened(run, overrides or ())
+            with stoppable(run) as stop:
+                pipeline.resume(run, until=until, stop=stop)
     except KeyboardInterrupt:
         print(f"lwm: stopped. `lwm resume {run}` goes on from the newest checkpoint.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    print(f"{run} is trained.")
+    if first:
+        print(f"{run} is trained.")

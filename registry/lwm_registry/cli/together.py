@@ -42,8 +42,11 @@ def together(
     process: int | None,
     timeout: float,
     cpu_devices: int | None,
-) -> Iterator[None]:
-    """Joins the other processes where asked, or where it is evident; inside, an error ends them all."""
+) -> Iterator[bool]:
+    """Joins the other processes where asked, or where it is evident; inside, an error ends them all.
+
+    Gives whether this process is the one that speaks: process 0, or the only one.
+    """
     simulate(cpu_devices)
     told_by_hand = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     missing = [name for name, value in told_by_hand.items() if value is None]
@@ -57,12 +60,12 @@ def together(
     by_hand = Manual(coordinator, processes, process) if coordinator and processes and process is not None else None
     seen = None if distributed is False else evident()
     if by_hand is None and not distributed and seen is None:
-        yield
+        yield True
         return
     among = join(by_hand, timeout)
     print(f"lwm: process {among.index} of {among.count}: {among.found}", file=sys.stderr, flush=True)
     try:
-        yield
+        yield among.index == 0
     except typer.Exit:
         among.star.leave()
         raise

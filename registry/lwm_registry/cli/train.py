@@ -7,9 +7,10 @@ from typing import Annotated
 import typer
 
 from lwm_registry.catalog import catalog
-from lwm_registry.cli.common import CpuDevices, overrides_of, simulate
+from lwm_registry.cli.common import CpuDevices, overrides_of
 from lwm_registry.cli.problems import INTERRUPTED
 from lwm_registry.cli.stopping import stoppable
+from lwm_registry.cli.together import Coordinator, Distributed, Process, Processes, Timeout, together
 
 
 def train(
@@ -18,6 +19,11 @@ def train(
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Overrides.")] = None,
     until: Annotated[str | None, typer.Option("--until", help="Stop after this stage.")] = None,
     cpu_devices: CpuDevices = None,
+    distributed: Distributed = None,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
+    timeout: Timeout = 300.0,
 ) -> None:
     """Train through a recipe's stages into a folder; an override is a dotted key and a TOML value.
 
@@ -27,14 +33,15 @@ def train(
     from lwm_registry.pipelines import compose
     from lwm_registry.recipes import read
 
-    simulate(cpu_devices)
     given = overrides_of(overrides or ())
     check_whole(recipe, read(recipe, catalog(), given), catalog(), until)
-    pipeline = compose(recipe, given)
     try:
-        with stoppable(out) as stop:
-            pipeline.train(out, until=until, stop=stop)
+        with together(distributed, coordinator, processes, process, timeout, cpu_devices) as first:
+            pipeline = compose(recipe, given)
+            with stoppable(out) as stop:
+                pipeline.train(out, until=until, stop=stop)
     except KeyboardInterrupt:
         print(f"lwm: stopped. `lwm resume {out}` goes on from the newest checkpoint.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
-    print(f"{out} is trained. `lwm sample {out} 'Once'` writes with it, `lwm evaluate {out}` measures it.")
+    if first:
+        print(f"{out} is trained. `lwm sample {out} 'Once'` writes with it, `lwm evaluate {out}` measures it.")
