@@ -39,7 +39,9 @@ class Parcels:
         return session
 
     def close(self) -> None:
-        """Serves no more."""
+        """Serves no more, and ends what sessions are left."""
+        for session in list(self._sessions.values()):
+            session.close()
         end(self._server)
 
     def _serve(self) -> None:

@@ -123,7 +123,8 @@ def _tell(link: socket.socket, wrong: str) -> None:
         send(link, {"wrong": wrong})
     except OSError:
         pass  # it is gone already, and what is wrong is said here too
-    end(link)
+    finally:
+        end(link)
 
 
 def _guest(host: str, at: int, count: int, index: int, port: int, until: float, timeout: float) -> Roll:
@@ -134,6 +135,8 @@ def _guest(host: str, at: int, count: int, index: int, port: int, until: float, 
         heard = receive(link)
     except OSError:
         heard = None
+    if heard is None or "wrong" in heard[0]:
+        end(link)
     if heard is None:
         raise ProcessesError(
             f"Process {index} reached {host}:{at}, and what is there is no process 0 that waits for it: it has gone, "

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from lwm_core.processes.base import ProcessesError, end, receive, send
+from lwm_core.processes.parcels import Gone
 from lwm_core.processes.roll import Roll
 
 
@@ -59,8 +60,8 @@ class Star:
         """Tells all that this process has failed, and ends it; they end too."""
         from jax.errors import JaxRuntimeError  # here, since only a failure asks
 
-        if isinstance(error, JaxRuntimeError):
-            time.sleep(DOUBT)  # a collective fails when another process is gone, and then that one is to be named
+        if isinstance(error, JaxRuntimeError | Gone):
+            time.sleep(DOUBT)  # these are met when another process is gone, and then that one is to be named
         self._over = True
         for number in self._links:
             self._send(number, {"failed": self.index, "why": f"{type(error).__name__}: {error}", "code": code})
