@@ -4,7 +4,7 @@ Owns the table, which plans and utilisation share. Figures are the vendors' for 
 device: a chip of two cores may be two devices. A device that is not here has no peak, and none is invented for it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 
@@ -88,8 +88,9 @@ def count_chips(devices: Sequence[Any]) -> int:
     return len(places)
 
 
-def peak_flops(devices: Sequence[Any]) -> float | None:
+def peak_flops(devices: Iterable[Any]) -> float | None:
     """Peak bfloat16 operations a second of all these devices together; None where one of them is not in the table."""
+    devices = list(devices)
     kinds = {device.device_kind for device in devices}
     chips = {kind: chip(kind) for kind in kinds}
     if None in chips.values():

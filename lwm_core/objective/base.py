@@ -12,7 +12,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float32, Int32
 
-from lwm_core.attention.coords import TokenCoords
+from lwm_core.attention.coords import TokenCoords, Visibility
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.vocab import Vocabulary
 
@@ -80,6 +80,19 @@ class AbstractObjective(eqx.Module):
         is that of all its ranks and micro-batches. Targets of weight 0 count for nothing.
         `lwm_core.objective.parts.parts_of` makes the usual parts.
         """
+
+
+@runtime_checkable
+class SaysWhatIsSeen(Protocol):
+    """An objective that says which tokens see which while it trains, so that a step's work can be counted.
+
+    - `mask`: "none" where a row is one long document, as in `lwm_core.objective.scores`.
+    """
+
+    @property
+    def rule(self) -> Visibility: ...
+    @property
+    def mask(self) -> str: ...
 
 
 @runtime_checkable
