@@ -53,9 +53,9 @@ class Conversation:
         stops: tuple[str, ...] = (),
     ):
         self.world, self.wording = world, wording or wording_for(world, "ask")
-        self.sampler = fitted(sampler or world.sampler, world.vocabulary)
-        self.session = Session(world.model, context or trained_length(world) or CONTEXT)
-        self.session.read([world.vocabulary.marker("text.bos")])
+        self.sampler = fitted(sampler or world.sampler, world.subject.vocabulary)
+        self.session = Session(world.subject.model, context or trained_length(world) or CONTEXT)
+        self.session.read([world.subject.vocabulary.marker("text.bos")])
         self.turns: list[dict[str, str]] = []
         self._key, self._shown = jax.random.key(seed), None
         self._stops = (*self.wording.stops, *stops)
@@ -87,7 +87,7 @@ class Conversation:
 
     def _written(self, tokens: int, watch: Callable[[str], None] | None) -> tuple[str, int, bool]:
         """The answer, how many ids it took, and whether the model ended it."""
-        vocabulary = self.world.vocabulary
+        vocabulary = self.world.subject.vocabulary
         eos = vocabulary.marker("text.eos")
 
         def heard(rows: list[np.ndarray]) -> bool:
@@ -115,7 +115,7 @@ class Conversation:
         return text[:cut], kept, kept < len(drawn)
 
     def _text(self, ids: np.ndarray) -> str:
-        return self.world.tokenizer.decode(self.world.vocabulary.to_local("text", ids).tolist())
+        return self.world.subject.tokenizer.decode(self.world.subject.vocabulary.to_local("text", ids).tolist())
 
     def _end(self, text: str) -> int | None:
         found = [text.find(stop) for stop in self._stops if stop in text]

@@ -80,10 +80,9 @@ def turns(fixed: Rules, now: Loop, until: Int32[Array, ""], *, rule: Visibility)
         token = _draw(fixed, now, jax.random.fold_in(fixed.key, now.step))
         drawn = now.drawn.at[:, now.step].set(jnp.where(now.open, token, 0))
         state, still = _advance(fixed, now, token)
-        hidden = _append(fixed.model, token, now, rule)
+        states, cache = _append(fixed.model, token, now, rule)
         return Loop(
-            now.step + 1, hidden.states[:, 0], now.position + 1, hidden.cache, drawn, now.counts + now.open,
-            still, state,
+            now.step + 1, states, now.position + 1, cache, drawn, now.counts + now.open, still, state
         )  # fmt: skip
 
     return jax.lax.while_loop(lambda now: (now.step < until) & now.open.any(), turn, now)
@@ -91,7 +90,7 @@ def turns(fixed: Rules, now: Loop, until: Int32[Array, ""], *, rule: Visibility)
 
 def new_cache(model: AbstractSequenceModel, rows: int, length: int, dtype: CacheDtype | None) -> KVCache:
     """An empty cache; bits are asked for by name alone where they are chosen, for a model may offer no choice."""
-    return model.empty_cache(rows, length, **({} if dtype is None else {"dtype": dtype}))
+    return model.empty_cache(rows, length) if dtype is None else model.empty_cache(rows, length, dtype=dtype)
 
 
 def prefill(model, tokens, at, rule, cache, chunk) -> tuple[Float[Array, "R E"], KVCache]:
@@ -117,7 +116,7 @@ def _draw(fixed: Rules, now: Loop, key) -> Int32[Array, " B"]:
     if fixed.scale is not None:
         conditional, unconditional = jnp.split(logits, 2)
         logits = guide(conditional, unconditional, fixed.scale)
-    if fixed.grammar is not None:
+    if fixed.grammar is not None and now.grammar is not None:
         logits = jnp.where(jax.vmap(fixed.grammar.mask)(now.grammar), logits, -jnp.inf)
     return fixed.sampler(logits, key=key)
 
@@ -125,15 +124,16 @@ def _draw(fixed: Rules, now: Loop, key) -> Int32[Array, " B"]:
 def _advance(fixed: Rules, now: Loop, token):
     """The grammars' states after `token`, and which rows go on."""
     still = now.open & ~(token[:, None] == fixed.stop).any(axis=-1)
-    if fixed.grammar is None:
+    if fixed.grammar is None or now.grammar is None:
         return None, still
     state = jax.vmap(fixed.grammar.advance)(now.grammar, token)
     return state, still & jax.vmap(fixed.grammar.mask)(state).any(axis=-1)
 
 
-def _append(model, token, now: Loop, rule):
+def _append(model, token, now: Loop, rule) -> tuple[Float[Array, "R E"], KVCache]:
     """Feeds the drawn ids to every row; an ended row gets segment 0 and leaves no trace."""
     copies = now.position.shape[0] // token.shape[0]
     fed, live = jnp.tile(jnp.where(now.open, token, 0), copies), jnp.tile(now.open, copies)
     at = TokenCoords(now.position[:, None], live[:, None].astype(jnp.int32))
-    return model.hidden(fed[:, None], at, rule, cache=now.cache)
+    states, cache = model.hidden(fed[:, None], at, rule, cache=now.cache)
+    return states[:, 0], cache

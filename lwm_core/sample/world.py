@@ -15,7 +15,7 @@ from jaxtyping import Float32, Int, Int32
 
 from lwm_core.curriculum import Curriculum
 from lwm_core.data import Span
-from lwm_core.model.base import AbstractSequenceModel
+from lwm_core.evaluate.base import Subject
 from lwm_core.sample.base import AbstractSampler
 from lwm_core.sample.by_modality import fitted
 from lwm_core.sample.frames import generate_clips
@@ -23,9 +23,7 @@ from lwm_core.sample.generate import generate
 from lwm_core.sample.grammar import Frames, Interleave, Run, Within
 from lwm_core.sample.guidance import Guidance
 from lwm_core.sample.wording import Purpose, Wording, wording_of
-from lwm_core.text import TextTokenizer
 from lwm_core.vision.base import AbstractVisionTokenizer
-from lwm_core.vocab import Vocabulary
 
 
 VISION = "vision"
@@ -37,11 +35,7 @@ class World(Protocol):
     """What is needed of a pipeline here."""
 
     @property
-    def model(self) -> AbstractSequenceModel: ...
-    @property
-    def tokenizer(self) -> TextTokenizer: ...
-    @property
-    def vocabulary(self) -> Vocabulary: ...
+    def subject(self) -> Subject: ...
     @property
     def vision(self) -> AbstractVisionTokenizer | None: ...
     @property
@@ -121,13 +115,13 @@ def draw_clips(
     bare = [*_opened(world, wording.unprompted), *before] if guided else []
     check_room(world, len(ids), frames * width, context, f"{frames} frames of {width} ids")
     codes = generate_clips(
-        world.model,
+        world.subject.model,
         [ids] * count,
-        vocabulary=world.vocabulary,
+        vocabulary=world.subject.vocabulary,
         codes_per_frame=vision.codes_per_frame,
         codebook_size=vision.codebook_size,
         frames=frames,
-        sampler=fitted(sampler or world.sampler, world.vocabulary),
+        sampler=fitted(sampler or world.sampler, world.subject.vocabulary),
         key=jax.random.key(seed),
         guidance=Guidance(guidance, [bare]) if guided else None,
         prefill_chunk=CHUNK if len(ids) > CHUNK else None,
@@ -135,7 +129,7 @@ def draw_clips(
         every=min(width, 64),
     )
     seen = np.asarray(before, np.int32).reshape(-1, width)[:, :-1]
-    whole = [np.concatenate([world.vocabulary.to_local(VISION, seen), one]) for one in codes]
+    whole = [np.concatenate([world.subject.vocabulary.to_local(VISION, seen), one]) for one in codes]
     pixels = [np.asarray(vision.decode(jnp.asarray(one)), np.float32) for one in whole]
     return [Clip(prompt, text, one, shown, len(seen)) for one, shown in zip(codes, pixels, strict=True)]
 
@@ -159,7 +153,7 @@ def generate_any(
     `watch` hears what is written so far, the last text perhaps unfinished. Other options as in `draw_clips`.
     """
     vision = need_vision(world)
-    vocabulary, width = world.vocabulary, vision.codes_per_frame + 1
+    vocabulary, width = world.subject.vocabulary, vision.codes_per_frame + 1
     text = (wording or wording_for(world, "draw")).free(prompt)
     ids = _opened(world, text)
     check_room(world, len(ids), tokens, context, f"{tokens} ids")
@@ -170,7 +164,7 @@ def generate_any(
             watch(parts_of(world, prompt, text, rows[0]))
 
     (drawn,) = generate(
-        world.model,
+        world.subject.model,
         [ids],
         sampler=fitted(sampler or world.sampler, vocabulary),
         key=jax.random.key(seed),
@@ -186,7 +180,7 @@ def generate_any(
 
 def parts_of(world: World, prompt: str, text: str, ids: Int[np.ndarray, " n"]) -> list["str | Clip"]:
     """Drawn ids as texts and clips; a clip that is not finished yet is left out. Tags stay in the text."""
-    vision, vocabulary = need_vision(world), world.vocabulary
+    vision, vocabulary = need_vision(world), world.subject.vocabulary
     width, eov = vision.codes_per_frame + 1, vocabulary.marker("vision.eov")
     index, parts = vocabulary.modality_index(ids), []
     cuts = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(ids)]
@@ -195,7 +189,7 @@ def parts_of(world: World, prompt: str, text: str, ids: Int[np.ndarray, " n"]) -
         if not len(run):
             continue
         if vocabulary.names[int(index[first])] != VISION:
-            parts.append(world.tokenizer.decode(vocabulary.to_local("text", run).tolist()))
+            parts.append(world.subject.tokenizer.decode(vocabulary.to_local("text", run).tolist()))
             continue
         for one in np.split(run, np.flatnonzero(run == eov) + 1):
             if len(one) and one[-1] == eov:
@@ -211,9 +205,10 @@ def need_vision(world: World) -> AbstractVisionTokenizer:
             "This pipeline has no vision tokenizer, so it can neither see nor draw: its recipe needs a [vision], such "
             'as use = "vqgan" with weights, and a stage of modalities = ["text", "vision"].'
         )
-    if VISION not in world.vocabulary.names:
+    vocabulary = world.subject.vocabulary
+    if VISION not in vocabulary.names:
         raise ValueError(
-            f"This model has no vision: its ids are {', '.join(world.vocabulary.names)} ({world.vocabulary.size}). "
+            f"This model has no vision: its ids are {', '.join(vocabulary.names)} ({vocabulary.size}). "
             'Train it through a stage of modalities = ["text", "vision"].'
         )
     return world.vision
@@ -247,14 +242,14 @@ def encoded(world: World, spans: Sequence[Span]) -> list[int]:
     """The model's ids of spans, each text encoded by itself, as in training."""
     found: list[int] = []
     for span in spans:
-        local = world.tokenizer.encode(span.content) if isinstance(span.content, str) else span.content
-        found += world.vocabulary.to_global(span.modality, np.asarray(local, np.int32)).tolist()
+        local = world.subject.tokenizer.encode(span.content) if isinstance(span.content, str) else span.content
+        found += world.subject.vocabulary.to_global(span.modality, np.asarray(local, np.int32)).tolist()
     return found
 
 
 def _opened(world: World, text: str) -> list[int]:
     """A document's beginning: its marker, then text."""
-    return [world.vocabulary.marker("text.bos"), *encoded(world, [Span("text", text)] if text else [])]
+    return [world.subject.vocabulary.marker("text.bos"), *encoded(world, [Span("text", text)] if text else [])]
 
 
 def _begun(world: World, vision: AbstractVisionTokenizer, start: np.ndarray | None) -> list[int]:
@@ -265,5 +260,5 @@ def _begun(world: World, vision: AbstractVisionTokenizer, start: np.ndarray | No
         rows, columns = vision.frame_size
         raise ValueError(f"Frames of shape {start.shape} to go on from: give (N, {rows}, {columns}, 3).")
     codes = np.asarray(vision.encode(jnp.asarray(start)))
-    closing = np.full((len(codes), 1), world.vocabulary.modality(VISION).markers["eof"])
-    return world.vocabulary.to_global(VISION, np.concatenate([codes, closing], axis=1).reshape(-1)).tolist()
+    closing = np.full((len(codes), 1), world.subject.vocabulary.modality(VISION).markers["eof"])
+    return world.subject.vocabulary.to_global(VISION, np.concatenate([codes, closing], axis=1).reshape(-1)).tolist()

@@ -74,7 +74,8 @@ def chat(
 
     rate = fps or float(getattr(pipeline.sources.get(wording.source), "fps", None) or 1.0)
     screen = _Screen(begun(), rate, frames, tokens)
-    shown = screen.show(video or image, film=video is not None, question=question) if video or image else {}
+    seen = video or image
+    shown = {} if seen is None else screen.show(seen, film=video is not None, question=question)
     if question is None:
         _turns(screen, begun)
         return

@@ -191,5 +191,5 @@ def _print(facts: dict[str, Any]) -> None:
     frames, files = len(facts["codes_per_frame"]), facts["files"]
     size = f" of {facts['codes_per_frame'][0]} codes" if frames else ""
     print(f"{frames} frames{size} in {facts['seconds']:.1f} s, seed {facts['seed']}", file=sys.stderr)
-    for name in files:
+    for name in files if "parts" not in facts else ():  # those of --any were named where they came
         print(name)

@@ -51,10 +51,10 @@ def sampler_of(
     if vision == text == (None, None):
         return base
     parts = (base.text, base.vision) if isinstance(base, ByModality) else (base, base)
-    mine = {"text": _changed(parts[0], *text), "vision": _changed(parts[1], *vision)}
+    mine = _changed(parts[0], *text), _changed(parts[1], *vision)
     if isinstance(base, ByModality):
-        return ByModality(pipeline.vocabulary, **mine, others=base.others, choose=base.choose)
-    return ByModality(pipeline.vocabulary, **mine)
+        return ByModality(pipeline.vocabulary, *mine, others=base.others, choose=base.choose)
+    return ByModality(pipeline.vocabulary, *mine)
 
 
 def _changed(base: "AbstractSampler", temperature: float | None, top_k: int | None) -> "AbstractSampler":
