@@ -4,7 +4,7 @@ Owns which window a number means. The format is `shards`', reading a record and 
 """
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from lwm_core.data import Document, Span
-from lwm_core.data.problems import BadRecord
+from lwm_core.data.problems import BadRecord, check_on_error
 from lwm_core.data.records import Records
 from lwm_core.data.scan import Scanned
 from lwm_core.data.wording import SYSTEM, pair_spans
@@ -80,17 +80,11 @@ class Shards:
         out: Path,
         tokenizer: AbstractVisionTokenizer,
         options: Mapping[str, Any],
-        *,
-        on_error: str = "fail",
-        manifest: Path | None = None,
-        cache: Path | None = None,
-        watch: Callable[[Any], None] = lambda told: None,
+        **how: Any,
     ) -> dict[str, Any]:
-        """Writes shards (see `lwm_ingest.ingest`); `options` as in its `Options`."""
-        if on_error not in ("skip", "fail"):
-            raise ValueError(f"on_error={on_error!r}: give skip or fail.")
-        rest = {"manifest": manifest, "cache": cache, "watch": watch}
-        return ingest(folder, out, tokenizer, Options(**options), on_error=on_error, **rest)
+        """Writes shards: `lwm_ingest.ingest.ingest`, which says what `how` may be; `options` as in its `Options`."""
+        check_on_error(how.get("on_error", "fail"))
+        return ingest(folder, out, tokenizer, Options(**options), **how)
 
     @staticmethod
     def scan(path: str, records: Records, longest: int) -> Iterator[Scanned]:

@@ -46,6 +46,14 @@ class Store:
     def __init__(self, folder: Path):
         self._folder = folder
 
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    def absolute(self) -> "Store":
+        """The same, for a process with another working directory."""
+        return Store(self._folder.absolute())
+
     def frames(self, key: str) -> int | None:
         """How many frames are kept whole under this key; None where they are not."""
         done = self._place(key) / "done.json"
@@ -70,7 +78,8 @@ class Store:
     def fill(self, key: str, frames: Iterable[Frame], encode: Encode, told: Callable[[int, int], None]) -> None:
         """Encodes the frames that are not kept yet. `told(kept, encoded)` hears of every chunk."""
         with self._locked(key) as place:
-            if self.frames(key) is not None:
+            if (count := self.frames(key)) is not None:  # another process was here in the meantime
+                told(count, 0)
                 return
             number, total = 0, 0
             for batch in _batched(frames):

@@ -41,6 +41,13 @@ def ingest(
         Path | None, typer.Option("--manifest", help='JSON lines {"file": ..., "text": ...} instead of a walk.')
     ] = None,
     cache: Annotated[Path | None, typer.Option("--cache", help="Where codes are kept, also for other runs.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="local, or ray: workers of a Ray cluster.")] = "local",
+    address: Annotated[
+        str | None, typer.Option("--ray-address", help="HOST:PORT of a cluster; else one of this machine is made.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="With --engine ray: one for each GPU, or core, if nothing is said.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="The counts as JSON.")] = False,
 ) -> None:
     """Encode pictures and videos with their captions; killed and started again, it goes on, to the same bytes.
@@ -55,9 +62,9 @@ def ingest(
     try:
         with _progress() as watch:
             options = {"fps": fps, "frames": frames, "size": size, "longest": longest}
-            counts = work.ingest(
-                folder, out, part, options, on_error=on_error, manifest=manifest, cache=cache, watch=watch
-            )
+            where = {"engine": engine, "address": address, "workers": workers}
+            how = {"on_error": on_error, "manifest": manifest, "cache": cache, "watch": watch}
+            counts = work.ingest(folder, out, part, options, **how, **where)
     except KeyboardInterrupt:
         print(f"lwm: stopped. The same command goes on with {out}.", file=sys.stderr)
         raise typer.Exit(INTERRUPTED) from None
