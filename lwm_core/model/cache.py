@@ -24,10 +24,20 @@ _AXES = (None, "batch", "sequence", "kv_heads", None)
 
 
 class LayerCache(NamedTuple):
-    """Keys and values of one layer; G key heads."""
+    """Keys and values of all N layers, and which layer is computed now.
 
-    k: Stored
-    v: Stored
+    The whole travels through the stack and each layer writes its new tokens into it, so that there is one copy: a
+    layer's own piece, handed in and handed out, would be copied to where the next step reads it.
+    """
+
+    k: Float[Array, "N B S G D"] | Quantised
+    v: Float[Array, "N B S G D"] | Quantised
+    layer: Int32[Array, ""]
+
+    def of_layer(self) -> tuple[Stored, Stored]:
+        """Keys and values of the layer."""
+        one = jax.tree.map(lambda x: jax.lax.dynamic_index_in_dim(x, self.layer, keepdims=False), (self.k, self.v))
+        return one
 
 
 class KVCache(eqx.Module):
@@ -84,9 +94,9 @@ class KVCache(eqx.Module):
         )
         return KVCache(self.k, self.v, merged, self.used)
 
-    def grown(self, layers: LayerCache, tokens: int) -> "KVCache":
+    def grown(self, k: Array | Quantised, v: Array | Quantised, tokens: int) -> "KVCache":
         """The cache after so many tokens, with what its layers now hold."""
-        return KVCache(layers.k, layers.v, self.at, self.used + tokens)
+        return KVCache(k, v, self.at, self.used + tokens)
 
     def trusted(self, states: Float[Array, "B T E"]) -> Float[Array, "B T E"]:
         """States read with this cache; NaN if it is overrun, because then they were read from overwritten slots.
@@ -97,22 +107,23 @@ class KVCache(eqx.Module):
         return jnp.where(self.overrun, jnp.nan, states)
 
 
-def append(layer: LayerCache, k: Array, v: Array, used: Int32[Array, ""]) -> LayerCache:
-    """One layer's cache with new keys and values at slot `used`, in the bits that it is stored in."""
-    return LayerCache(_write(layer.k, k, used), _write(layer.v, v, used))
+def append(cache: LayerCache, k: Array, v: Array, used: Int32[Array, ""]) -> LayerCache:
+    """The cache with new keys and values of its layer at slot `used`, in the bits that it is stored in."""
+    layer = cache.layer
+    return LayerCache(_write(cache.k, layer, k, used), _write(cache.v, layer, v, used), layer)
 
 
 def attend_cache(
     attention: AbstractAttention,
     q: Float[Array, "B T H D"],
-    layer: LayerCache,
+    cache: LayerCache,
     *,
     q_at: TokenCoords,
     kv_at: TokenCoords,
     rule: Visibility,
 ) -> Float[Array, "B T H D"]:
-    """Attention of new tokens over a layer's cache, whatever it is stored in."""
-    k, v = layer
+    """Attention of new tokens over their layer's cache, whatever it is stored in."""
+    k, v = cache.of_layer()
     if not isinstance(k, Quantised) and not isinstance(v, Quantised) and k.dtype == q.dtype:
         return attention(q, k, v, q_at=q_at, kv_at=kv_at, rule=rule)
     if not isinstance(attention, AbstractKernelAttention):
@@ -123,11 +134,25 @@ def attend_cache(
     return read_stored(attention, q, k, v, q_at, kv_at, rule)
 
 
-def _write(room: Stored, new: Float[Array, "B T G D"], used: Int32[Array, ""]) -> Stored:
+def _write(room: Array | Quantised, layer, new: Float[Array, "B T G D"], used: Int32[Array, ""]):
     if not isinstance(room, Quantised):
-        return _put(room, new.astype(room.dtype), used, axis=1)
+        return _put_layer(room, layer, new.astype(room.dtype), used, axis=1)
     fresh = Quantised.of(new)
-    return Quantised(_put(room.steps, fresh.steps, used, axis=1), _put(room.scale, fresh.scale, used, axis=2))
+    steps = _put_layer(room.steps, layer, fresh.steps, used, axis=1)
+    return Quantised(steps, _put_layer(room.scale, layer, fresh.scale, used, axis=2))
+
+
+def _put_layer(room: Shaped[Array, "N ..."], layer, new: Shaped[Array, "..."], used, axis: int) -> Array:
+    """`room` with `new` at slot `used` of `axis` of a layer."""
+    if _in_place(new, axis):
+        start = [used if n == axis else 0 for n in range(new.ndim)]
+        return jax.lax.dynamic_update_slice(room, new[None], (layer, *start))
+    own = jax.lax.dynamic_index_in_dim(room, layer, keepdims=False)
+    return jax.lax.dynamic_update_index_in_dim(room, _put(own, new, used, axis), layer, 0)
+
+
+def _in_place(new: Array, axis: int) -> bool:
+    return new.shape[axis] == 1 or jax.sharding.get_abstract_mesh().shape.get(SEQUENCE, 1) == 1
 
 
 def _put(room: Shaped[Array, "..."], new: Shaped[Array, "..."], used: Int32[Array, ""], axis: int) -> Array:
@@ -137,7 +162,7 @@ def _put(room: Shaped[Array, "..."], new: Shaped[Array, "..."], used: Int32[Arra
     cache on each device to write a slice of unknown place into it, unless the slice is one slot wide.
     """
     width, slots = new.shape[axis], room.shape[axis]
-    if width == 1 or jax.sharding.get_abstract_mesh().shape.get(SEQUENCE, 1) == 1:
+    if _in_place(new, axis):
         return jax.lax.dynamic_update_slice_in_dim(room, new, used, axis)
     source = jnp.arange(slots, dtype=jnp.int32) - used
     found = jnp.take(new, jnp.clip(source, 0, width - 1), axis=axis)

@@ -63,24 +63,21 @@ class Transformer(AbstractSequenceModel):
         kv_at = at if cache is None else cache.at.with_extents()
         self._require(x, kv_at, rule)
 
-        def layer(x, now):
-            block, layer_cache = now
-            return gathered(block, self.dtype)(
-                checkpoint_name(x, LAYER_INPUT),
-                self.attention,
-                self.rope,
-                at,
-                kv_at,
-                rule,
-                layer_cache,
-                None if cache is None else cache.used,
-            )
+        def layer(carry, now):
+            (x, held), (block, number) = carry, now
+            stored = None if held is None else LayerCache(held[0], held[1], number)
+            used = None if cache is None else cache.used
+            x = checkpoint_name(x, LAYER_INPUT)
+            block = gathered(block, self.dtype)
+            x, stored = block(x, self.attention, self.rope, at, kv_at, rule, stored, used)
+            return (x, None if stored is None else (stored.k, stored.v)), None
 
-        held = None if cache is None else LayerCache(cache.k, cache.v)
-        x, held = jax.lax.scan(remat(layer, self.remat), x, (self.blocks, held))
-        if cache is None:
+        held = None if cache is None else (cache.k, cache.v)
+        numbers = jnp.arange(self.blocks.q.shape[0], dtype=jnp.int32)
+        (x, held), _ = jax.lax.scan(remat(layer, self.remat), (x, held), (self.blocks, numbers))
+        if cache is None or held is None:
             return Hidden(self.norm(x), None)
-        cache = cache.grown(held, tokens.shape[1])
+        cache = cache.grown(*held, tokens.shape[1])
         return Hidden(cache.trusted(self.norm(x)), cache)
 
     def logits(self, states: Float[Array, "*n E"]) -> Float32[Array, "*n V"]:

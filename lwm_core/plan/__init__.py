@@ -4,6 +4,7 @@ from lwm_core.plan.estimate import Estimate as Estimate
 from lwm_core.plan.fit import Fit as Fit
 from lwm_core.plan.fit import fit as fit
 from lwm_core.plan.fit import longest as longest
+from lwm_core.plan.fit import ways as ways
 from lwm_core.plan.machine import GENERATIONS as GENERATIONS
 from lwm_core.plan.machine import SLICES as SLICES
 from lwm_core.plan.machine import Machine as Machine

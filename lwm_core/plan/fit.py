@@ -12,6 +12,7 @@ from typing import Any
 import jax
 
 from lwm_core.mesh import MeshSpec
+from lwm_core.model.cache import CacheDtype
 from lwm_core.plan.machine import Machine
 from lwm_core.plan.plan import Plan, bytes_here, plan
 from lwm_core.plan.work import Serving, Training, Work
@@ -64,7 +65,8 @@ def fit(
             made = plan(way.work, machine, way.mesh, way.overrides)
             if made.fits:
                 return Fit(made, tuple(tried))
-            say(f"{label}: needs {_gib(made.peak_bytes_per_chip)} of {_gib(machine.limit)} GiB")
+            needs = f"needs {_gib(made.peak_bytes_per_chip)} of {_gib(machine.limit)} GiB"
+            say(f"{label}: {needs if made.peak_bytes_per_chip else made.reason}")
     return Fit(None, tuple(tried), _advice(least))
 
 
@@ -96,9 +98,9 @@ def _training(work: Training, machine: Machine, overrides: Mapping[str, Any]) ->
             if rows % share or length % (2 * sp) or (length // sp > LOCAL and sp < machine.chips):
                 continue
             accumulate = rows // share
-            family = replace(work.family, remat=remat, ffn_chunk=CHUNK)
-            objective = replace(work.objective, chunk=CHUNK)
-            optimizer = replace(work.optimizer, accumulate=accumulate)
+            family = _with(work.family, remat=remat, ffn_chunk=CHUNK)
+            objective = _with(work.objective, chunk=CHUNK)
+            optimizer = _with(work.optimizer, accumulate=accumulate)
             stage = replace(work.stage, mesh=(1, share, 1, sp))
             yield Way(
                 replace(work, family=family, objective=objective, optimizer=optimizer, stage=stage),
@@ -113,7 +115,7 @@ def _serving(work: Serving, machine: Machine, overrides: Mapping[str, Any]) -> I
     cache = jax.eval_shape(lambda: jax.tree.leaves(_model(work).empty_cache(1, 8, "float32").k)[0])
     heads = cache.shape[3]
     tp = max(n for n in _divisors(machine.chips) if heads % n == 0)
-    widths = dict.fromkeys((work.cache, "int8"))
+    widths: dict[CacheDtype, None] = dict.fromkeys((work.cache, "int8"))
     for width in widths:
         mesh = MeshSpec(1, 1, tp, machine.chips // tp)
         yield Way(
@@ -151,6 +153,11 @@ def _advice(least: Sequence[tuple[int, Machine]]) -> str:
     return (
         f"Nothing fits: what stays alone needs {chips} chips like these, and a program some more; try a larger slice."
     )
+
+
+def _with(part: Any, **options: Any) -> Any:
+    """The part with those of the options that it has."""
+    return replace(part, **{name: value for name, value in options.items() if hasattr(part, name)})
 
 
 def _divisors(number: int) -> list[int]:

@@ -16,7 +16,8 @@ _OPERATION = re.compile(r"^\s*(?:ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\
 _CALLED = re.compile(r"(?:body|to_apply|calls|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES = re.compile(r"branch_computations=\{([^}]*)\}")
 _KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
-_COMPUTES = ("conditional", "while", "custom-call", "fusion", "convolution", "dot", "call")
+# What takes long enough to hide a transfer: a kernel, a loop of them, or one that is chosen; products otherwise.
+_COMPUTES = ("conditional", "while", "custom-call", "convolution", "dot")
 
 
 class Operation(NamedTuple):

@@ -66,7 +66,7 @@ def machine(topology: str) -> Machine:
     return Machine(f"{generation}:{shape}", devices, known, known.usable_bytes if known else None)
 
 
-def _shape(generation: Generation, size: str) -> str:
+def _shape(generation: str, size: str) -> str:
     """Chips along each axis, from their number where that is what was given."""
     if size and "x" in size:
         return size
@@ -81,7 +81,7 @@ def _shape(generation: Generation, size: str) -> str:
     return by_chips[int(size)]
 
 
-def _devices(generation: Generation, shape: str):
+def _devices(generation: Any, shape: str):
     try:
         return tpu_devices(generation, shape)
     except ModuleNotFoundError:

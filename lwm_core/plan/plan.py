@@ -7,15 +7,15 @@ and counted work, and are marked as such. What the program is, is `work`'s; the 
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import jax
 
 from lwm_core.mesh import MeshSpec, compile_ahead
 from lwm_core.plan.estimate import Estimate, estimate
-from lwm_core.plan.hlo import collectives
+from lwm_core.plan.hlo import Collective, collectives
 from lwm_core.plan.machine import Machine
 from lwm_core.plan.work import Work
 
@@ -24,7 +24,7 @@ from lwm_core.plan.work import Work
 class Plan:
     """All bytes are of one chip.
 
-    - `fits`: whether the compiler accepts the program; `reason`: what it says where it does not;
+    - `fits`: whether the compiler accepts the program; `reason`: what it says where it does not, or fails;
     - `limit_bytes_per_chip`: what a chip gives its programs, None where nothing says;
     - `peak_bytes_per_chip`: what stays and temporaries at their most;
     - `bytes_by_kind`: weights, optimiser, batch or kv_cache are exact; activations are what the policy holds on to,
@@ -63,39 +63,46 @@ def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, A
     """
     laid = mesh.make(machine.devices)
     began = time.monotonic()
+    lowered, flops = work.lowered(laid), work.flops()
     resident = {kind: bytes_here(tree) for kind, tree in work.resident(laid).items()}
-    base = dict(name=work.name, topology=machine.name, chips=machine.chips, mesh=dict(laid.shape), flops=work.flops(),
-                limit_bytes_per_chip=machine.limit, overrides=dict(overrides or {}))  # fmt: skip
-    lowered = work.lowered(laid)
+    made = Plan(work.name, machine.name, machine.chips, dict(laid.shape), False, machine.limit, None, resident,
+                flops=flops, overrides=dict(overrides or {}))  # fmt: skip
     try:
         compiled = compile_ahead(lowered)
     except jax.errors.JaxRuntimeError as error:
-        needed = _refused(error)
-        seconds = time.monotonic() - began
-        return Plan(**base, fits=False, peak_bytes_per_chip=needed, bytes_by_kind=resident, compile_seconds=seconds,
-                    reason=str(error).splitlines()[0][:400])  # fmt: skip
-    memory, found = compiled.memory_analysis(), collectives(compiled.as_text())
-    peak = (memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-            + memory.temp_size_in_bytes)  # fmt: skip
+        needed, reason = _refused(error), str(error).splitlines()[0][:400]
+        return replace(made, peak_bytes_per_chip=needed, reason=reason, compile_seconds=time.monotonic() - began)
+    memory: Any = compiled.memory_analysis()
+    found = collectives(compiled.as_text() or "")
+    stays = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    peak = stays + memory.temp_size_in_bytes
     fits = machine.limit is None or peak <= machine.limit
-    sent: Counter[str] = Counter()
-    for one in found:
-        sent[one.kind] += one.times * one.sent
-    ring = [one for one in found if one.kind == "collective-permute"]
-    return Plan(
-        **base,
+    return replace(
+        made,
         fits=fits,
         peak_bytes_per_chip=peak,
         bytes_by_kind=_by_kind(work, machine, resident, memory),
-        collective_bytes=dict(sent),
-        hops={"all": sum(hop.times for hop in ring), "under_compute": sum(hop.times for hop in ring if hop.hidden)},
-        estimate=estimate(machine, base["flops"], resident, found),
+        collective_bytes=_sent(found),
+        hops=_hops(found),
+        estimate=estimate(machine, flops, resident, found),
         compile_seconds=time.monotonic() - began,
-        reason="" if fits else f"it needs {peak} bytes of a chip's {machine.limit}.",
+        reason="" if fits else f"It needs {peak} bytes of a chip's {machine.limit}.",
     )
 
 
-def _by_kind(work: Work, machine: Machine, resident: dict[str, int], memory) -> dict[str, int]:
+def _sent(found: Sequence[Collective]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for one in found:
+        total[one.kind] += one.times * one.sent
+    return dict(total)
+
+
+def _hops(found: Sequence[Collective]) -> dict[str, int]:
+    ring = [one for one in found if one.kind == "collective-permute"]
+    return {"all": sum(hop.times for hop in ring), "under_compute": sum(hop.times for hop in ring if hop.hidden)}
+
+
+def _by_kind(work: Work, machine: Machine, resident: dict[str, int], memory: Any) -> dict[str, int]:
     kept = {kind: size // machine.chips for kind, size in work.kept().items()}
     temporaries, host = memory.temp_size_in_bytes, memory.host_temp_size_in_bytes
     if host:  # what is held on to is there
@@ -119,11 +126,9 @@ def bytes_here(tree: Any) -> int:
 
 
 def _refused(error: Exception) -> int | None:
-    """The bytes that a program would have needed, by the compiler's refusal; raises any other error again."""
+    """The bytes that a program would have needed, by the compiler's refusal; None where it failed otherwise."""
     text = str(error)
-    if "RESOURCE_EXHAUSTED" not in text:
-        raise error
-    found = re.search(r"\((\d+(?:\.\d+)?)([KMG])\) exceeds available", text) or re.search(
-        r"Used (\d+(?:\.\d+)?)([KMG]) of", text
+    found = re.search(r"\((\d+(?:\.\d+)?)([KMGT])\) exceeds available", text) or re.search(
+        r"Used (\d+(?:\.\d+)?)([KMGT]) of", text
     )
-    return None if found is None else int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": 2**30}[found[2]])
+    return None if found is None else int(float(found[1]) * {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}[found[2]])

@@ -4,13 +4,14 @@ Owns what goes into it and where that lies. It is the step that training runs (`
 that generation makes for every chunk of tokens (`AbstractSequenceModel.hidden`); nothing is simplified.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from lwm_core.attention.coords import TokenCoords
 from lwm_core.curriculum import Stage
@@ -24,6 +25,7 @@ from lwm_core.train.step import check_accumulate, init_state, make_step
 from lwm_core.vocab import Vocabulary
 
 
+@runtime_checkable
 class Work(Protocol):
     """A program to plan."""
 
@@ -71,8 +73,9 @@ class Training:
         check_rows(self.stage.rows // accumulate, mesh)
         optimizer = self.optimizer.build(self.stage)
         step = make_step(self.objective, optimizer, self.vocabulary, accumulate, self.placement)
+        state, batch = outlined(self._state(), mesh, self.placement), self._batch(mesh)
         with jax.set_mesh(mesh):
-            return step.lowered(outlined(self._state(), mesh, self.placement), self._batch(mesh))
+            return step.lowered(state, batch)
 
     def resident(self, mesh: Mesh) -> dict[str, Any]:
         state = outlined(self._state(), mesh, self.placement)
@@ -132,11 +135,11 @@ class Serving:
             states, cache = eqx.combine(weights, rest).hidden(tokens, at, cache=cache)
             return eqx.combine(weights, rest).logits(states[:, -1]), cache
 
+        model, cache = self._model(mesh), self._cache(mesh)
+        weights, rest = eqx.partition(model, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+        at = _outline(lambda: TokenCoords.of_rows(self.rows, self.tokens), sharding(mesh))
         with jax.set_mesh(mesh):
-            model, cache = self._model(mesh), self._cache(mesh)
-            weights, rest = eqx.partition(model, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
-            ids = jax.ShapeDtypeStruct((self.rows, self.tokens), jnp.int32, sharding=sharding(mesh))
-            return jax.jit(step, donate_argnums=1).lower(weights, cache, ids, TokenCoords(ids, ids))
+            return jax.jit(step, donate_argnums=1).lower(weights, cache, at.position, at)
 
     def resident(self, mesh: Mesh) -> dict[str, Any]:
         return {"weights": self._model(mesh), "kv_cache": self._cache(mesh)}
@@ -165,7 +168,16 @@ class Serving:
 
 def _rows(rows: int, length: int, mesh: Mesh | None) -> Batch:
     """The outline of a batch, laid out as the feed does; without places where there is no mesh."""
+
+    def batch() -> Batch:
+        ids, weights = jnp.zeros((rows, length), jnp.int32), jnp.zeros((rows, length))
+        return Batch(ids, TokenCoords(ids, ids), ids, weights, Origin(ids, ids))
+
     at = None if mesh is None else sharding(mesh, "batch", "sequence")
-    ids = jax.ShapeDtypeStruct((rows, length), jnp.int32, sharding=at)
-    weights = jax.ShapeDtypeStruct((rows, length), jnp.float32, sharding=at)
-    return Batch(ids, TokenCoords(ids, ids), ids, weights, Origin(ids, ids))
+    return _outline(batch, at)
+
+
+def _outline(build: Callable[[], Any], at: NamedSharding | None) -> Any:
+    """What `build` would make, as outlines that all lie alike."""
+    shapes = jax.eval_shape(build)
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), shapes)

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from scheduled import hops, received
 
 from lwm_core.attention import BlockwiseKernel, TokenCoords, Visibility
 from lwm_core.bench.wire import wire_bytes
 from lwm_core.mesh import MeshSpec
 from lwm_core.mesh.ahead import compile_ahead, tpu_devices
+from lwm_core.plan.hlo import collectives
 from lwm_registry import catalog
 from lwm_ring.hybrid import UlyssesRingAttention
 from lwm_ring.ring import RingAttention
@@ -44,12 +44,17 @@ def shards_of(attention) -> int:
     return RING if isinstance(attention, RingAttention) else 2 * RING
 
 
+def hops(text):
+    """The permutes of a compiled program."""
+    return [found for found in collectives(text) if found.kind == "collective-permute"]
+
+
 @lru_cache
 def compiled(generation, attention, length):
     """(traced, lowered, compiled) forward and backward of one packed row over all chips of a slice, bfloat16."""
     eight = {"v4": "2x2x2", "v5p": "2x2x2", "v5e": "2x4", "v6e": "2x4"}
     chips = tpu_devices(generation, eight[generation] if shards_of(attention) == 8 else None)
-    mesh = MeshSpec(sp=shards_of(attention)).make([chip for chip in chips if chip.core_on_chip == 0])
+    mesh = MeshSpec(sp=shards_of(attention)).make(chips)
 
     def shape(*sizes, dtype="bfloat16"):
         spec = PartitionSpec(None, "sp", *[None] * (len(sizes) - 2))
@@ -89,15 +94,16 @@ def test_every_hop_travels_while_attention_is_computed(name, generation):
 def test_bytes_on_the_wire_are_those_counted(name, generation):
     traced, _, ready = compiled(generation, SCHEDULES[name], LENGTHS[0])
     counted, text = wire_bytes(traced.jaxpr, {"sp": shards_of(SCHEDULES[name])}), ready.as_text()
-    floats = sum(hop.bytes * hop.times for hop in hops(text) if hop.dtype != "s32")
-    integers = sum(hop.bytes * hop.times for hop in hops(text) if hop.dtype == "s32")
+    floats = sum(hop.sent * hop.times for hop in hops(text) if hop.dtype != "s32")
+    integers = sum(hop.sent * hop.times for hop in hops(text) if hop.dtype == "s32")
     assert (floats, integers) == (counted["ppermute", "float"], counted["ppermute", "integer"])
     if name == "ring":
-        assert not received(text, "all-to-all") and not received(text, "all-gather")
+        assert {found.kind for found in collectives(text)} == {"collective-permute"}
     else:
         # Queries, keys and values are traded once where the program asks for it in both passes.
         once = LENGTHS[0] // (2 * RING) * (HEADS + 2 * KEY_HEADS) * DIM * 2
-        assert received(text, "all-to-all") / 2 == counted["all_to_all", "float"] - once / 2
+        traded = sum(found.sent for found in collectives(text) if found.kind == "all-to-all")
+        assert traded == counted["all_to_all", "float"] - once / 2
 
 
 @pytest.mark.parametrize(("name", "generation"), [("ring", "v5e"), ("ulysses-ring", "v6e")])
