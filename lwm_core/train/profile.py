@@ -48,6 +48,7 @@ class ProfileObserver:
     def _start(self) -> None:
         if self._folder is None:
             raise ValueError("ProfileObserver heard of a step before its run started.")
+        _check_profiler()
         options = jax.profiler.ProfileOptions()
         options.python_tracer_level = int(self.python)
         jax.profiler.start_trace(self._folder, create_perfetto_trace=True, profiler_options=options)
@@ -62,4 +63,14 @@ class ProfileObserver:
             f"`xprof --logdir {self._folder}`, or open its perfetto_trace.json.gz at https://ui.perfetto.dev",
             file=sys.stderr,
             flush=True,
+        )
+
+
+def _check_profiler() -> None:
+    """Refuses where libtpu is loaded and no TPU is there: JAX's profiler would crash the process (seen with 0.10.2)."""
+    maps = Path("/proc/self/maps")
+    if jax.default_backend() != "tpu" and maps.is_file() and "libtpu.so" in maps.read_text():
+        raise RuntimeError(
+            "libtpu is loaded and there is no TPU, with which JAX's profiler crashes: set JAX_PLATFORMS=cpu (or cuda) "
+            "in the environment, or uninstall libtpu, and start again."
         )

@@ -315,7 +315,7 @@ def lwm_components() -> Iterable[Component]:
         "profile",
         "lwm_core.train.profile:ProfileObserver",
         "A JAX profiler trace of a few steps, for xprof and Perfetto.",
-        {"first": 1, "steps": 1},
+        {"first": 9, "steps": 1},
     )
 
 
