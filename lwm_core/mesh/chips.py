@@ -19,17 +19,14 @@ _NVIDIA = "NVIDIA {} data sheet, dense products (half of the figure with sparsit
 class Chip(NamedTuple):
     """One chip.
 
-    - `cores`: devices that a compile-only topology lists for it; real TPU v4 chips are one device each, see
-      `count_chips`;
-    - `memory_bytes`: HBM as sold; `usable_bytes`: what the compiler lets the programs of all its cores have, or None
-      where that depends on the allocator;
+    - `memory_bytes`: HBM as sold; `usable_bytes`: what the compiler lets programs have, or None where that depends on
+      the allocator;
     - `flops_bf16`: peak operations a second of bfloat16 products; `bandwidth`: of HBM, bytes a second;
     - `link_bandwidth`: bytes a second, one way, of each of its `links`;
     - `source`: where the figures are from.
     """
 
     name: str
-    cores: int
     memory_bytes: int
     usable_bytes: int | None
     flops_bf16: float
@@ -39,21 +36,21 @@ class Chip(NamedTuple):
     source: str
 
 
-# Usable memory is the limit that libtpu 0.0.52 names when it refuses a program; on v4 it is 15.25 GiB a core.
-_V4 = Chip("TPU v4", 1, 32 * GIB, int(30.75 * GIB), 275 * TERA, 1228 * GB, 45 * GB, 6, _TPU.format("v4"))
-_V5E = Chip("TPU v5e", 1, 16 * GIB, int(15.75 * GIB), 197 * TERA, 819 * GB, 45 * GB, 4, _TPU.format("v5e"))
-_V5P = Chip("TPU v5p", 1, 96 * GIB, int(95.73 * GIB), 459 * TERA, 2765 * GB, 90 * GB, 6, _TPU.format("v5p"))
-_V6E = Chip("TPU v6e", 1, 32 * GIB, int(31.24 * GIB), 918 * TERA, 1640 * GB, 90 * GB, 4, _TPU.format("v6e"))
+# Usable memory is the limit that libtpu 0.0.52 names when it refuses a program.
+_V4 = Chip("TPU v4", 32 * GIB, int(30.75 * GIB), 275 * TERA, 1228 * GB, 45 * GB, 6, _TPU.format("v4"))
+_V5E = Chip("TPU v5e", 16 * GIB, int(15.75 * GIB), 197 * TERA, 819 * GB, 45 * GB, 4, _TPU.format("v5e"))
+_V5P = Chip("TPU v5p", 96 * GIB, int(95.73 * GIB), 459 * TERA, 2765 * GB, 90 * GB, 6, _TPU.format("v5p"))
+_V6E = Chip("TPU v6e", 32 * GIB, int(31.24 * GIB), 918 * TERA, 1640 * GB, 90 * GB, 4, _TPU.format("v6e"))
 
 # NVLink 3 and 4 carry 25 GB/s a link each way, NVLink 5 50 GB/s; cards without it have no link here.
-_A100_40 = Chip("NVIDIA A100 40GB", 1, 40 * GIB, None, 312 * TERA, 1555 * GB, 25 * GB, 12, _NVIDIA.format("A100"))
-_A100_80 = Chip("NVIDIA A100 80GB", 1, 80 * GIB, None, 312 * TERA, 2039 * GB, 25 * GB, 12, _NVIDIA.format("A100"))
-_H100 = Chip("NVIDIA H100 SXM", 1, 80 * GIB, None, 989.5 * TERA, 3350 * GB, 25 * GB, 18, _NVIDIA.format("H100"))
-_H100_PCIE = Chip("NVIDIA H100 PCIe", 1, 80 * GIB, None, 756 * TERA, 2000 * GB, 25 * GB, 12, _NVIDIA.format("H100"))
-_H200 = Chip("NVIDIA H200", 1, 141 * GIB, None, 989.5 * TERA, 4800 * GB, 25 * GB, 18, _NVIDIA.format("H200"))
-_B200 = Chip("NVIDIA B200", 1, 180 * GIB, None, 2250 * TERA, 7700 * GB, 50 * GB, 18, _NVIDIA.format("B200"))
-_L4 = Chip("NVIDIA L4", 1, 24 * GIB, None, 121 * TERA, 300 * GB, 0.0, 0, _NVIDIA.format("L4"))
-_L40S = Chip("NVIDIA L40S", 1, 48 * GIB, None, 362 * TERA, 864 * GB, 0.0, 0, _NVIDIA.format("L40S"))
+_A100_40 = Chip("NVIDIA A100 40GB", 40 * GIB, None, 312 * TERA, 1555 * GB, 25 * GB, 12, _NVIDIA.format("A100"))
+_A100_80 = Chip("NVIDIA A100 80GB", 80 * GIB, None, 312 * TERA, 2039 * GB, 25 * GB, 12, _NVIDIA.format("A100"))
+_H100 = Chip("NVIDIA H100 SXM", 80 * GIB, None, 989.5 * TERA, 3350 * GB, 25 * GB, 18, _NVIDIA.format("H100"))
+_H100_PCIE = Chip("NVIDIA H100 PCIe", 80 * GIB, None, 756 * TERA, 2000 * GB, 25 * GB, 12, _NVIDIA.format("H100"))
+_H200 = Chip("NVIDIA H200", 141 * GIB, None, 989.5 * TERA, 4800 * GB, 25 * GB, 18, _NVIDIA.format("H200"))
+_B200 = Chip("NVIDIA B200", 180 * GIB, None, 2250 * TERA, 7700 * GB, 50 * GB, 18, _NVIDIA.format("B200"))
+_L4 = Chip("NVIDIA L4", 24 * GIB, None, 121 * TERA, 300 * GB, 0.0, 0, _NVIDIA.format("L4"))
+_L40S = Chip("NVIDIA L40S", 48 * GIB, None, 362 * TERA, 864 * GB, 0.0, 0, _NVIDIA.format("L40S"))
 
 # The name of a device -> its chip: exact, since cards whose names begin alike differ in everything else.
 CHIPS: dict[str, Chip] = {

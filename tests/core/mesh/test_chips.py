@@ -34,12 +34,12 @@ def test_figures_are_plausible_and_say_where_they_are_from(kind):
     assert 100 < found.flops_bf16 / found.bandwidth < 700 and found.link_bandwidth * found.links < found.bandwidth
 
 
-@pytest.mark.parametrize(("name", "topology"), [("v4", 8), ("v5e", 4), ("v5p", 4), ("v6e", 4)])
-def test_the_compilers_topologies_are_in_the_table(name, topology):
+@pytest.mark.parametrize("name", ["v4", "v5e", "v5p", "v6e"])
+def test_the_compilers_topologies_are_in_the_table(name):
     pytest.importorskip("libtpu")
     from lwm_core.mesh import tpu_devices
 
     devices = tpu_devices(name)
     found = chip(devices[0].device_kind)
     assert found is not None and found.name == f"TPU {name}"
-    assert len(devices) == topology == found.cores * count_chips(devices)
+    assert len(devices) == count_chips(devices) == 4
