@@ -22,6 +22,8 @@ from lwm_core.checkpoint.sums import SUMS, check_sums, written_sums
 MANIFEST = "manifest.json"
 _DRAFT, _GOING = ".writing-", ".going-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_CLOSED = {errno.EROFS, errno.EACCES, errno.EPERM}
+REFUSING = _FULL | _CLOSED  # what a disk that is full or not to be written answers
 
 
 def check_keep(keep: int | None, keep_every: int | None) -> None:
@@ -99,9 +101,8 @@ def writing(root: Path, step: int, size: int) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:
-        message = _failed(root, step, size, error)
         shutil.rmtree(draft_of(root, step), ignore_errors=True)
-        raise CheckpointError(message) from error
+        raise CheckpointError(_failed(root, step, size, error)) from error
 
 
 def write(path: Path, data: bytes) -> None:
@@ -117,7 +118,7 @@ def _failed(root: Path, step: int, size: int, error: Exception) -> str:
     last = f"The last whole checkpoint, {whole}, is as it was" if whole else "No checkpoint was saved before it"
     at = next(parent for parent in (root, *root.parents) if parent.exists())
     number = error.errno if isinstance(error, OSError) else None
-    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+    if number in _CLOSED:
         cause, cure = f"the folder cannot be written ({error})", "make it writable"
     elif number in _FULL or any(code in str(error) for code in ("ENOSPC", "No space left", "EDQUOT", "EFBIG")):
         free = shutil.disk_usage(at).free

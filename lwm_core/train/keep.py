@@ -6,8 +6,9 @@ is whole. When to save is `run`'s; how it is written is the format's.
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import jax
 
 from lwm_core.checkpoint.advice import advised
 from lwm_core.checkpoint.base import CheckpointError, Manifest, MisfitError
+from lwm_core.checkpoint.folder import REFUSING
 from lwm_core.curriculum import Stage
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.place import Place
@@ -68,10 +70,22 @@ class Keeper:
 
     def let_go(self, error: BaseException) -> None:
         """Waits likewise when the run ends by `error`, which is what it ends by, whatever comes of the checkpoint."""
-        try:
+        with noted_on(error):
             self.settle()
-        except Exception as other:
-            error.add_note(f"Also: {other}")
+        if isinstance(error, OSError) and error.errno in REFUSING:
+            error.add_note(
+                f"The run's folder, {self.out}, is full or cannot be written. The checkpoints in it are whole: mend "
+                f"that, and go on with `lwm resume {self.out}`."
+            )
+
+
+@contextmanager
+def noted_on(error: BaseException) -> Iterator[None]:
+    """Makes what else goes wrong a note on `error`, which stays the one that is raised."""
+    try:
+        yield
+    except Exception as other:
+        error.add_note(f"Also: {other}")
 
 
 def write_recipe(pipeline: Trainable, out: Path) -> None:
