@@ -8,6 +8,7 @@ however that ends. Nothing is reported to anybody (Ray's usage statistics are of
 import logging
 import os
 import secrets
+import socket
 import subprocess
 import sys
 import warnings
@@ -18,6 +19,7 @@ from typing import Any
 
 
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_LOG_LEVEL": "ERROR"}  # progress is told by the run itself
+PATIENCE = 10.0  # seconds for the head of a cluster to answer
 ALONE = {"RAY_worker_niceness": "0"}  # on a machine of its own, Ray's workers stand back behind everything else
 
 
@@ -49,6 +51,7 @@ def joined(address: str | None, workers: int | None) -> Iterator[Any]:
     ):
         ray = need()
         if local:
+            ray._raylet.Config.initialize("")  # as Ray itself does: it read how to prove itself when it was imported
             address = stack.enter_context(_local(workers or len(os.sched_getaffinity(0))))
         if address is not None:
             stack.enter_context(_connected(ray, address))
@@ -60,14 +63,23 @@ def _connected(ray: Any, address: str) -> Iterator[None]:
     if ray.is_initialized():
         raise ValueError(f"This program is connected to Ray already: leave out the address {address!r}.")
     try:
+        _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, namespace="lwm-ingest")
-    except (ConnectionError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
+    except (OSError, ray.exceptions.RayError, RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0][:200]
         raise ValueError(f"No Ray cluster answers at {address!r} ({said}): give the HOST:PORT of its head.") from error
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises `OSError` or `ValueError` where nobody listens, at once; Ray would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ValueError("that is no HOST:PORT")
+    socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 @contextmanager
@@ -100,7 +112,7 @@ def _environment(given: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             if value is None:
-                del os.environ[name]
+                os.environ.pop(name, None)
             else:
                 os.environ[name] = value
 

@@ -78,6 +78,13 @@ def bytes_of(out):
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
 
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://here", "9"])
+def test_a_cluster_that_does_not_answer_is_named(address):
+    """First in this file: later this process is connected."""
+    with pytest.raises(ValueError, match=f"No Ray cluster answers at '{address}'"), joined(address, None):
+        pass
+
+
 def test_a_cluster_gives_the_same_bytes_and_tells_the_same(cluster, folder, tmp_path):
     counts, told = {}, []
     for engine in ("local", "ray"):
