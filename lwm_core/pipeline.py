@@ -24,6 +24,7 @@ from lwm_core.objective import AbstractObjective, CrossEntropy, NamesModalities
 from lwm_core.sample import AbstractSampler, Greedy
 from lwm_core.sample.text import generate_text
 from lwm_core.text import TextTokenizer
+from lwm_core.train.guard import Guard
 from lwm_core.train.observer import Observer
 from lwm_core.train.optimizer import AdamW, Optimizer
 from lwm_core.train.run import train as run
@@ -42,6 +43,7 @@ class Pipeline:
     - `save_every`: steps between checkpoints, besides the one at each stage's end; 0 for none;
     - `placement`: a pattern of weights' paths → their logical axes, where they are to lie otherwise than their fields
       declare: `{"blocks.ffn.*": ("embed", "ffn")}`;
+    - `guard`: what is done about steps whose loss is not finite or jumps; None trains on;
     - `recipe`, `plugins`, `fingerprint`: what this was composed from, as plain data; kept in checkpoints;
     - `sign`: gives a pipeline the recipe of its parts as they are now; a new run is signed, so that a part swapped
       by object is written down too. None leaves the recipe as it is.
@@ -56,6 +58,7 @@ class Pipeline:
     modalities: tuple[Modality, ...] = ()
     objective: AbstractObjective = field(default_factory=CrossEntropy)
     optimizer: Optimizer = field(default_factory=AdamW)
+    guard: Guard | None = None
     sampler: AbstractSampler = field(default_factory=Greedy)
     checkpoint: CheckpointFormat = field(default_factory=SafetensorsCheckpoint)
     evaluators: Mapping[str, Evaluator] = field(default_factory=dict)

@@ -18,7 +18,8 @@ class Manifest:
     - `vocabulary`: [{"name", "size", "markers"}] in order, so that ids keep their meaning;
     - `rope_theta`: of the weights; `stream`: state of the data stream; `recipe`: the resolved recipe;
     - `plugins`: "plugin:part" → version; `fingerprint`: hash of recipe and plugins;
-    - `gates`: where a gated curriculum stands, every decision and its evidence (`lwm_core.curriculum.GateState`).
+    - `gates`: where a gated curriculum stands, every decision and its evidence (`lwm_core.curriculum.GateState`);
+    - `guard`: what the guard remembers (`lwm_core.train.guard.GuardState`).
 
     A run draws every random number from the recipe's seed and from where it stands, so these are its random state too.
     """
@@ -33,6 +34,7 @@ class Manifest:
     plugins: Mapping[str, str] = field(default_factory=dict)
     fingerprint: str = ""
     gates: Mapping[str, Any] | None = None
+    guard: Mapping[str, Any] | None = None
 
 
 class CheckpointError(ValueError):

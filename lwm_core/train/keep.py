@@ -140,4 +140,5 @@ def _manifest(pipeline: Trainable, stage: Stage, place: Place, vocabulary: Vocab
         plugins=pipeline.plugins,
         fingerprint=pipeline.fingerprint,
         gates=place.gates.data() if gated else None,
+        guard=None if pipeline.guard is None else place.guard.data(),
     )

@@ -73,9 +73,9 @@ class StepFinished:
 class StepGuarded:
     """A step that the guard did not let happen (`lwm_core.train.guard`): weights and moments are as before it.
 
-    - `verdict`: "skip", "roll-back" or "stop"; `reason`: the sentence; `more`: steps it adds to the run;
+    - `verdict`: "skip" or "stop"; `reason`: the sentence;
     - `layer`: where it began, such as "layer 3, backwards"; `tensors`: names of arrays that are not finite;
-    - `documents`: what the batch was made of, {row, segment, source, document, name, tokens} each;
+    - `documents`: what the batch was made of, {row, segment, tokens, source, name} each;
     - `batch`: the file that holds its rows, so that it can be looked at and run again.
     """
 
@@ -88,7 +88,6 @@ class StepGuarded:
     tensors: tuple[str, ...]
     documents: tuple[Mapping[str, Any], ...]
     batch: Path
-    more: int = 0
 
 
 @dataclass(frozen=True)

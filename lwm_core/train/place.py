@@ -6,11 +6,12 @@ from typing import Any
 
 from lwm_core.checkpoint.base import CheckpointError, Manifest
 from lwm_core.curriculum import GateState
+from lwm_core.train.guard import GuardState
 
 
 @dataclass(frozen=True)
 class Place:
-    """Steps done in all, in which stage and how many of its steps, the data stream, and the gates' state.
+    """Steps done in all, in which stage and how many of its steps, the data stream, the gates' state and the guard's.
 
     `step` only grows: a roll-back takes `stage_step` to 0 and keeps counting.
     """
@@ -20,6 +21,7 @@ class Place:
     stage_step: int = 0
     stream: Any = None
     gates: GateState = field(default_factory=GateState)
+    guard: GuardState = field(default_factory=GuardState)
 
     @staticmethod
     def of(manifest: Manifest, stages: Sequence[str]) -> "Place":
@@ -29,7 +31,8 @@ class Place:
                 f"The checkpoint stands in stage {manifest.stage!r}; this curriculum has {', '.join(stages)}."
             )
         gates = GateState.of_data(manifest.gates)
-        return Place(manifest.step, stages.index(manifest.stage), manifest.stage_step, manifest.stream, gates)
+        where = manifest.step, stages.index(manifest.stage), manifest.stage_step
+        return Place(*where, manifest.stream, gates, GuardState.of_data(manifest.guard))
 
     def following(self) -> "Place":
         """The beginning of the next stage."""

@@ -73,8 +73,6 @@ class _Bar:
             self._bar.update(self._task, total=self._total)
             self._bar.console.print(_verdict(event))
         elif isinstance(event, StepGuarded):
-            self._total += event.more
-            self._bar.update(self._task, total=self._total)
             self._bar.console.print(_guarded(event), markup=False)
         elif isinstance(event, RunFinished | RunFailed):
             self._bar.stop()
@@ -103,7 +101,6 @@ class _Lines:
             self._steps += event.more
             self._say(_verdict(event))
         elif isinstance(event, StepGuarded):
-            self._steps += event.more
             self._say(_guarded(event))
         elif isinstance(event, StepFinished):
             now = time.monotonic()

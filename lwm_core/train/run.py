@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
@@ -24,7 +25,9 @@ from lwm_core.mesh import placed
 from lwm_core.mesh.chips import peak_flops
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
+from lwm_core.train.culprit import Around, refused
 from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
+from lwm_core.train.guard import Diverged
 from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, restored_moments, write_recipe
 from lwm_core.train.observer import (
     CheckpointSaved,
@@ -37,7 +40,7 @@ from lwm_core.train.observer import (
 )
 from lwm_core.train.place import Place
 from lwm_core.train.stage import check_stages, stage_mesh, stage_stream
-from lwm_core.train.step import TrainState, init_state, make_step, reported
+from lwm_core.train.step import Limited, TrainState, init_state, make_step, reported
 from lwm_core.train.stopping import Stop
 from lwm_core.train.together import check_alike, check_folder
 from lwm_core.train.trainable import Trainable
@@ -153,7 +156,7 @@ def _trained(pipeline: Trainable, keeper: Keeper, stage: Stage, step, state, pla
         return state, place
     with _stream(pipeline, place, vocabulary) as stream:
         after, here = state, place
-        for after, here in _steps(pipeline, stage, last, stream, step, state, place, mesh):
+        for after, here in _steps(pipeline, keeper.out, stage, last, stream, step, state, place, mesh):
             due = here.stage_step == last or (every > 0 and here.stage_step % every == 0)
             keeper.after_step(stage, after, here, vocabulary, due=due)
     return after, here
@@ -167,22 +170,34 @@ def _stream(pipeline: Trainable, place: Place, vocabulary: Vocabulary) -> Stream
     return replace(stream, seed=int(np.random.SeedSequence([stream.seed, times]).generate_state(1)[0]))
 
 
-def _steps(pipeline: Trainable, stage, last, stream, step, state, place, mesh) -> Iterator[tuple[TrainState, Place]]:
+def _steps(
+    pipeline: Trainable, out: Path, stage, last, stream, step, state, place, mesh
+) -> Iterator[tuple[TrainState, Place]]:
     """The stage's remaining steps, one at a time, each announced when its numbers are known."""
     stream_state = stream.init() if place.stream is None else place.stream
+    guard = pipeline.guard
     peak = peak_flops(jax.devices()[:1] if mesh is None else mesh.devices.flat)
     while place.stage_step < last:
         start = time.monotonic()
         stream_state, rows = stream.next(stream_state)
         batch = to_batch(rows, state.model.attention.layout, mesh)
-        state, metrics = step(state, batch)
+        limit = None if guard is None else jnp.float32(guard.limit(place.guard))
+        state, metrics = step(state, batch if limit is None else Limited(batch, limit))
         work = work_of(rows, pipeline.objective, state.model)  # meanwhile
         metrics = reported(metrics)
-        place = replace(place, step=place.step + 1, stage_step=place.stage_step + 1, stream=stream_state)
+        was, place = place, replace(place, step=place.step + 1, stage_step=place.stage_step + 1, stream=stream_state)
         seconds = time.monotonic() - start
         tokens = stage.tokens_per_batch
         done = place.step, stage.name, place.stage_step, seconds, tokens, metrics
         _notify(pipeline, StepFinished(*done, work.pairs, work.flops, peak))
+        if guard is not None:
+            place = replace(place, guard=guard.after(was.guard, metrics))
+            if metrics["refused"]:
+                around = Around(stream, was.stream or stream.init(), stream_state)
+                event = refused(pipeline, out, stage, was, metrics, state.model, rows, batch, around)
+                _notify(pipeline, event)
+                if event.verdict == "stop":
+                    raise Diverged(f"{event.reason} It began in {event.layer}; the rows are in {event.batch}.")
         yield state, place
 
 

@@ -21,6 +21,13 @@ from lwm_core.vocab import Vocabulary
 LOSS, TOKENS = "loss/", "tokens/"  # what the names of a part's metrics begin with
 
 
+class Limited(NamedTuple):
+    """A batch that is learnt from only when loss and gradient are finite and the loss is at most `limit`."""
+
+    batch: Batch
+    limit: jax.Array
+
+
 class TrainState(NamedTuple):
     """What a step changes: the model and the optimiser's moments."""
 
@@ -31,10 +38,10 @@ class TrainState(NamedTuple):
 class Step(NamedTuple):
     """`step(state, batch) -> (state, metrics)`, compiled when it is first called; it consumes the state it is given."""
 
-    function: Callable[[Batch, TrainState], tuple[TrainState, dict[str, jax.Array]]]
-    compiled: Callable[[Batch, TrainState], tuple[TrainState, dict[str, jax.Array]]]
+    function: Callable[[Batch | Limited, TrainState], tuple[TrainState, dict[str, jax.Array]]]
+    compiled: Callable[[Batch | Limited, TrainState], tuple[TrainState, dict[str, jax.Array]]]
 
-    def __call__(self, state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+    def __call__(self, state: TrainState, batch: Batch | Limited) -> tuple[TrainState, dict[str, jax.Array]]:
         return self.compiled(batch, state)
 
     def lowered(self, state: TrainState, batch: Batch) -> jax.stages.Lowered:
@@ -67,26 +74,33 @@ def make_step(
     Metrics: `loss`, `targets` (how many tokens count), `segments` (documents and pieces of them), `loss/<part>` and
     `tokens/<part>` for each part of the objective, `gradient_norm`, `update_norm`, `parameter_norm`; `reported`
     brings them to the host. A step without a target changes nothing, bit for bit: no decay, no moment, no turn of the
-    schedule.
+    schedule. Nor does a step of a `Limited` batch that is refused, which the metric `refused` says.
     """
 
     def loss_of(model, batch):
         return objective(model, batch, vocabulary)
 
-    def step(batch: Batch, state: TrainState):
+    def step(given: Batch | Limited, state: TrainState):
+        batch, limit = given if isinstance(given, Limited) else (given, None)
         weights, rest = eqx.partition(state.model, eqx.is_inexact_array)
         grads, loss = _gradients(loss_of, weights, rest, batch, accumulate, placement)
         targets = jnp.count_nonzero(batch.weights)
         learns = (targets > 0) & (loss.denominator > 0)
         grads = jax.tree.map(lambda g: g / jnp.where(learns, loss.denominator, 1), grads)
+        norms = {"gradient_norm": optax.tree.norm(grads)}
+        refusal = {}
+        if limit is not None:
+            sound = jnp.isfinite(norms["gradient_norm"]) & (loss.mean <= limit)  # nothing that is NaN is below a limit
+            refusal = {"refused": learns & ~(sound & jnp.isfinite(loss.mean))}
+            learns &= ~refusal["refused"]
         updates, moments = optimizer.update(grads, state.moments, weights)
         updates = jax.tree.map(lambda u: jnp.where(learns, u, 0), updates)
         moments = jax.tree.map(lambda new, old: jnp.where(learns, new, old), moments, state.moments)
         weights = eqx.apply_updates(weights, updates)
         segments = batch.at.segment.max(axis=1).sum()  # numbered from 1 in each row
         metrics = {"loss": loss.mean, "targets": targets, "segments": segments}
-        norms = {"gradient_norm": grads, "update_norm": updates, "parameter_norm": weights}
-        metrics |= {name: optax.tree.norm(tree) for name, tree in norms.items()}
+        norms |= {"update_norm": optax.tree.norm(updates), "parameter_norm": optax.tree.norm(weights)}
+        metrics |= norms | refusal
         for name, part in loss.parts.items():
             metrics |= {f"{LOSS}{name}": part.total / part.weight, f"{TOKENS}{name}": part.tokens}
         return spread(TrainState(eqx.combine(weights, rest), moments), placement), metrics

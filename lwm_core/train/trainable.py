@@ -15,6 +15,7 @@ from lwm_core.mesh import Rules
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import AbstractObjective
 from lwm_core.text import TextTokenizer
+from lwm_core.train.guard import Guard
 from lwm_core.train.observer import Observer
 from lwm_core.train.optimizer import Optimizer
 from lwm_core.vocab import Vocabulary
@@ -38,6 +39,8 @@ class Trainable(Protocol):
     def objective(self) -> AbstractObjective: ...
     @property
     def optimizer(self) -> Optimizer: ...
+    @property
+    def guard(self) -> Guard | None: ...
     @property
     def checkpoint(self) -> CheckpointFormat: ...
     @property

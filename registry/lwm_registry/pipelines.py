@@ -76,6 +76,10 @@ class Composer:
         fields["placement"] = self.placement()
         if "optimizer" in self.tables:
             fields["optimizer"] = self.optimizer()
+        if "guard" in self.tables:
+            from lwm_core.train.guard import Guard
+
+            fields["guard"] = self.value("guard", Guard)
         fields["sources"] = self.named("sources", "source")
         fields["evaluators"] = self.named("evaluators", "evaluator")
         fields["observers"] = tuple(self.named("observers", "observer").values())
@@ -225,6 +229,8 @@ def _written(writer: Plain, made: "lwm_core.pipeline.Pipeline") -> dict[str, Any
             tables[name] = writer.write(part, name)
     if made.placement:
         tables["placement"] = {pattern: list(axes) for pattern, axes in made.placement.items()}
+    if made.guard is not None:
+        tables["guard"] = dataclasses.asdict(made.guard)
     if made.modalities:
         tables["modality"] = writer.write(made.modalities, "modality")
     return tables

@@ -34,6 +34,7 @@ TABLES: dict[str, str] = {
     "objective": "an objective",
     "placement": "pattern of weights' paths → their logical axes, where they are to lie otherwise than they declare",
     "optimizer": "an optimizer; adamw where `use` is left out",
+    "guard": "the options of `lwm_core.train.guard.Guard`: what is done about a loss that is not finite or jumps",
     "sampler": "a sampler",
     "checkpoint": "a checkpoint",
     "evaluators": "name → evaluator",
