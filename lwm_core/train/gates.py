@@ -5,7 +5,7 @@ Owns the asking. What is decided is the curriculum's (`lwm_core.curriculum`), wh
 
 import dataclasses
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from lwm_core.curriculum import (
@@ -19,9 +19,9 @@ from lwm_core.curriculum import (
     RollBack,
     Stage,
 )
-from lwm_core.evaluate.base import Subject
+from lwm_core.evaluate.base import Evaluation, Pictured, Subject
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.train.observer import GateDecided
+from lwm_core.train.observer import Evaluated, GateDecided
 from lwm_core.train.place import Place
 from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
@@ -47,13 +47,28 @@ def check_gates(pipeline: Trainable, stages: Iterable[Stage]) -> None:
 
 
 def measured(
-    pipeline: Trainable, gates: Sequence[Gate], model: AbstractSequenceModel, vocabulary: Vocabulary
+    pipeline: Trainable,
+    gates: Sequence[Gate],
+    model: AbstractSequenceModel,
+    vocabulary: Vocabulary,
+    heard: Callable[[str, Evaluation], None] | None = None,
 ) -> dict[str, float]:
-    """Gate's name → its number for this model; each evaluator is run once."""
+    """Gate's name → its number for this model; each evaluator is run once, and `heard` is told what it measured."""
     subject = Subject(model, pipeline.tokenizer, vocabulary)
     used = dict.fromkeys(gate.evaluator for gate in gates)
-    summaries = {name: pipeline.evaluators[name](subject).summary for name in used}
+    found = {name: pipeline.evaluators[name](subject) for name in used}
+    for name, evaluation in found.items():
+        if heard is not None:
+            heard(name, evaluation)
+    summaries = {name: evaluation.summary for name, evaluation in found.items()}
     return {gate.name: _number(summaries[gate.evaluator], gate) for gate in gates}
+
+
+def evaluated(pipeline: Trainable, stage: Stage, step: int, name: str, evaluation: Evaluation) -> Evaluated:
+    """The event that tells what evaluator `name` measured, with its picture to draw where it has one."""
+    evaluator = pipeline.evaluators[name]
+    draw = (lambda path: evaluator.draw(path, {name: evaluation})) if isinstance(evaluator, Pictured) else None
+    return Evaluated(step, stage.name, name, evaluation, draw)
 
 
 def _number(summary: Mapping[str, Any], gate: Gate) -> float:

@@ -20,13 +20,14 @@ from jax.sharding import Mesh
 from lwm_core.checkpoint.base import CheckpointError
 from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
 from lwm_core.data.problems import reports
+from lwm_core.evaluate.base import Evaluation
 from lwm_core.load import Stream
 from lwm_core.mesh import placed
 from lwm_core.mesh.chips import peak_flops
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.train.feed import to_batch
 from lwm_core.train.culprit import Around, refused
-from lwm_core.train.gates import before_stage, check_gates, decided, gates_of, measured, verdict_at
+from lwm_core.train.gates import before_stage, check_gates, decided, evaluated, gates_of, measured, verdict_at
 from lwm_core.train.guard import Diverged
 from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, restored_moments, write_recipe
 from lwm_core.train.observer import (
@@ -213,7 +214,11 @@ def _judged(
     pipeline: Trainable, keeper: Keeper, stage: Stage, state: TrainState, place: Place, vocabulary
 ) -> _Standing:
     """Measures the gates at the stage's end, keeps the decision in the checkpoint, and does as it says."""
-    values = measured(pipeline, gates_of(pipeline, stage), state.model, vocabulary)
+
+    def heard(name: str, evaluation: Evaluation) -> None:
+        _notify(pipeline, evaluated(pipeline, stage, place.step, name, evaluation))
+
+    values = measured(pipeline, gates_of(pipeline, stage), state.model, vocabulary, heard)
     decision, gates, event = decided(pipeline, stage, place, values)
     place = replace(place, gates=gates)
     keeper.save(stage, state, place, vocabulary)

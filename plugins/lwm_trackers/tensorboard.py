@@ -82,7 +82,10 @@ class TensorBoardObserver:
         self._run.scalars(measures_of(event), event.step)
         if event.draw is not None:
             path = self._folder / f"{event.evaluator}-{event.step}.png"
-            self._run.picture(f"evaluate/{event.evaluator}", event.draw(path), event.step)
+            try:
+                self._run.picture(f"evaluate/{event.evaluator}", event.draw(path), event.step)
+            except ImportError as error:  # a package for pictures is missing, which is no reason to end a run
+                self._run.text(f"evaluate/{event.evaluator}", str(error), event.step)
         self._run.flush()
 
     def _told(self, event: Event) -> None:

@@ -94,8 +94,11 @@ class WandbObserver:
     def _evaluated(self, event: Evaluated) -> None:
         found: dict[str, Any] = dict(measures_of(event))
         if event.draw is not None and self._file is not None:
-            path = event.draw(self._file.with_name(f"{event.evaluator}-{event.step}.png"))
-            found[f"evaluate/{event.evaluator}"] = need_wandb().Image(str(path))
+            path = self._file.with_name(f"{event.evaluator}-{event.step}.png")
+            try:
+                found[f"evaluate/{event.evaluator}"] = need_wandb().Image(str(event.draw(path)))
+            except ImportError as error:  # a package for pictures is missing, which is no reason to end a run
+                found[f"evaluate/{event.evaluator}"] = str(error)
         self._log(found, event.step)
 
     def _log(self, values: dict[str, Any], step: int) -> None:
