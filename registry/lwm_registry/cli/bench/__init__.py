@@ -9,9 +9,10 @@ from lwm_registry.cli.bench.attention import attention
 from lwm_registry.cli.bench.packing import packing
 from lwm_registry.cli.bench.stream import stream
 from lwm_registry.cli.bench.text import text
+from lwm_registry.cli.bench.training import training
 
 
-SUBJECTS = (attention, packing, text, stream)
+SUBJECTS = (attention, packing, text, stream, training)
 
 app = typer.Typer(
     name="bench",
