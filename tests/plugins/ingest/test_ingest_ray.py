@@ -142,7 +142,7 @@ def test_a_cluster_ends_with_its_program_however_that_ends():
     program = (
         "import os, signal, sys\nfrom lwm_ingest.cluster import joined\n"
         "with joined(None, 1) as ray:\n"
-        "    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)\n"
+        "    print(ray._private.worker._global_node.get_session_dir_path(), flush=True, file=sys.__stdout__)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
