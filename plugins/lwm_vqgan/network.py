@@ -112,10 +112,18 @@ class Decoder(eqx.Module):
         self.conv_out = Conv(widths[-1], 3 * shape.patch**2, key=next(keys))
 
     def __call__(self, latents: Float[Array, "N Yl Xl D"]) -> Float[Array, "N Y X 3"]:
+        return self.last(self.features(latents))
+
+    def features(self, latents: Float[Array, "N Yl Xl D"]) -> Float[Array, "N Yf Xf C"]:
+        """What the last convolution sees."""
         x = self.mid_block(self.conv_in(latents))
         for block in self.up_blocks:
             x = block(x)
-        return unfold(self.conv_out(jax.nn.silu(self.conv_norm_out(x))), self.patch)
+        return jax.nn.silu(self.conv_norm_out(x))
+
+    def last(self, features: Float[Array, "N Yf Xf C"]) -> Float[Array, "N Y X 3"]:
+        """The last convolution, and patches laid out as pixels."""
+        return unfold(self.conv_out(features), self.patch)
 
 
 def _resnets(widths: list[int], groups: int, keys: Iterator[PRNGKeyArray]) -> tuple[ResnetBlock, ...]:

@@ -3,6 +3,7 @@
 Owns the table of named sizes. It builds nothing and does not import JAX.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,9 @@ class VQGANShape:
     - `groups`: of every group norm;
     - `patch`: pixels on a side that are laid into channels before the first convolution. 1 is the published
       network; 2 or 4 drop the costly highest levels, which is what makes training on a CPU affordable;
-    - `pixel_range`: what black and white are inside the network; at the interface they are always 0 and 1.
+    - `pixel_range`: what black and white are inside the network; at the interface they are always 0 and 1;
+    - `levels`: of finite scalar quantisation, one number a channel of a latent; empty for a learned codebook. The
+      product of the levels is `codebook`, their number `code_dim`.
     """
 
     frame: int
@@ -29,6 +32,7 @@ class VQGANShape:
     groups: int
     patch: int
     pixel_range: tuple[float, float]
+    levels: tuple[int, ...] = ()
 
     def __post_init__(self):
         if self.frame < 1 or self.frame % self.downscale:
@@ -42,6 +46,11 @@ class VQGANShape:
                     f"A level of {width} channels does not divide by {self.groups} groups: "
                     "give channels that are multiples of `groups`."
                 )
+        if self.levels and (math.prod(self.levels), len(self.levels)) != (self.codebook, self.code_dim):
+            raise ValueError(
+                f"levels={self.levels} make {math.prod(self.levels)} codes of {len(self.levels)} numbers, not "
+                f"{self.codebook} of {self.code_dim}: give levels alone."
+            )
 
     @property
     def downscale(self) -> int:
@@ -69,3 +78,6 @@ SIZES = {
     "small": VQGANShape(64, (64, 88), 1, 1024, 16, 8, 4, (-1.0, 1.0)),
     "tiny": VQGANShape(16, (8, 8), 1, 32, 4, 4, 2, (-1.0, 1.0)),
 }
+
+# Levels of finite scalar quantisation with about as many codes as the codebook of that size.
+FSQ_LEVELS = {"full": (8, 8, 5, 5, 5), "small": (8, 5, 5, 5), "tiny": (8, 4)}

@@ -19,7 +19,7 @@ from lwm_core.vision import AbstractVisionTokenizer
 from lwm_core.vision.passport import Passport
 from lwm_vqgan.layers import Conv
 from lwm_vqgan.network import Decoder, Encoder
-from lwm_vqgan.quantize import Codebook, Embedding
+from lwm_vqgan.quantize import AbstractQuantizer, Codebook, Embedding, FiniteScalar
 from lwm_vqgan.shape import VQGANShape
 from lwm_vqgan.weights import digest
 
@@ -36,7 +36,7 @@ class VQGAN(AbstractVisionTokenizer):
 
     encoder: Encoder
     quant_conv: Conv
-    quantize: Codebook
+    quantize: AbstractQuantizer
     post_quant_conv: Conv
     decoder: Decoder
     shape: VQGANShape = eqx.field(static=True)
@@ -50,7 +50,11 @@ class VQGAN(AbstractVisionTokenizer):
         encoder, quant, codes, post, decoder = jax.random.split(key, 5)
         self.encoder = Encoder(shape, key=encoder)
         self.quant_conv = Conv(shape.code_dim, shape.code_dim, 1, key=quant)
-        self.quantize = Codebook(Embedding(shape.codebook, shape.code_dim, key=codes))
+        self.quantize = (
+            FiniteScalar(shape.levels)
+            if shape.levels
+            else Codebook(Embedding(shape.codebook, shape.code_dim, key=codes))
+        )
         self.post_quant_conv = Conv(shape.code_dim, shape.code_dim, 1, key=post)
         self.decoder = Decoder(shape, key=decoder)
         self.shape, self.frames_at_once = shape, frames_at_once
@@ -80,18 +84,28 @@ class VQGAN(AbstractVisionTokenizer):
 
     def pixels(self, latents: Float[Array, "N Yl Xl D"]) -> Float[Array, "N Y X 3"]:
         """Pixels, 0 black and 1 white, not clipped, from latents or from code vectors."""
+        return self.last(self.features(latents))
+
+    def features(self, latents: Float[Array, "N Yl Xl D"]) -> Float[Array, "N Yf Xf C"]:
+        """What the decoder's last convolution sees."""
+        return self.decoder.features(self.post_quant_conv(latents))
+
+    def last(self, features: Float[Array, "N Yf Xf C"]) -> Float[Array, "N Y X 3"]:
+        """Pixels, as those of `pixels`, from what the last convolution sees."""
         low, high = self.shape.pixel_range
-        return (self.decoder(self.post_quant_conv(latents)) - low) / (high - low)
+        return (self.decoder.last(features) - low) / (high - low)
 
     def passport(self) -> dict[str, Any]:
         """What its codes mean, as JSON data that tokenised data carries (see `lwm_core.vision.passport`)."""
         return Passport(
-            tokenizer="vqgan",
+            tokenizer="fsq" if self.shape.levels else "vqgan",
             frame=self.frame_size,
             grid=(self.shape.grid, self.shape.grid),
             codebook_size=self.codebook_size,
             pixel_range=self.shape.pixel_range,
-            codebook_sha256=digest(self.quantize),
+            codebook_sha256=digest(
+                (self.quantize, np.array(self.shape.levels)) if self.shape.levels else self.quantize
+            ),
             encoder_sha256=digest((self.encoder, self.quant_conv)),
         ).meaning()
 

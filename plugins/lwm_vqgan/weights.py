@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from lwm_vqgan.formats.readers import (
     DIFFUSERS_WEIGHTS,
@@ -79,8 +79,18 @@ def _header_of(shape: VQGANShape, facts: Mapping[str, object] | None) -> dict[st
 
 def _write(tree, header: dict[str, str], path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
-    save_file({name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(tree)}, partial, metadata=header)
+    data = save({name: np.ascontiguousarray(leaf) for name, leaf in named_leaves(tree)}, metadata=header)
+    partial.write_bytes(_in_order(data))
     partial.replace(path)
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same file with the entries of its header sorted: safetensors writes metadata in an order of the moment, and
+    equal weights are to be equal files."""
+    length = int.from_bytes(data[:8], "little")
+    text = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def read_weights(path: Path) -> Weights:

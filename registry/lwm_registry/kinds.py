@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "sampler": Kind("lwm_core.sample.base:AbstractSampler", "from scores to the next token"),
     "checkpoint": Kind("lwm_core.checkpoint.base:CheckpointFormat", "saves and restores trees of arrays"),
     "evaluator": Kind("lwm_core.evaluate.base:Evaluator", "measures a model"),
+    "trainer": Kind("lwm_core.train.trainer:Trainer", "trains something other than a sequence model"),
     "observer": Kind("lwm_core.train.observer:Observer", "hears every event of a run"),
 }
 

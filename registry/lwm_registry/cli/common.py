@@ -1,10 +1,11 @@
 """What several commands share: dotted overrides, opening a run, printing JSON and tables. Owns no command."""
 
+import contextlib
 import json
 import sys
 import tomllib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,15 +53,28 @@ def opened(run: Path, overrides: Iterable[str]) -> "lwm_core.pipeline.Pipeline":
     """The pipeline of a run; a difference in versions is one line on standard error."""
     from lwm_registry.runs import load
 
+    with noted():
+        return load(run, overrides_of(overrides))
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[None]:
+    """Says on standard error, in a line, what parts of a run differ from those that made it."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", RunDiffers)
-        pipeline = load(run, overrides_of(overrides))
+        yield
     for warning in caught:
         if issubclass(warning.category, RunDiffers):
             print(f"lwm: note: {warning.message}", file=sys.stderr)
         else:
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return pipeline
+
+
+def steps_of(until: str | None) -> int | None:
+    """`--until` of a run that has steps and no stages."""
+    if until is None or (until.isdecimal() and int(until) > 0):
+        return None if until is None else int(until)
+    raise RegistryError(f"--until {until}: this recipe has a [trainer] and no stages: give a number of steps.")
 
 
 def print_json(value: Any) -> None:

@@ -23,8 +23,11 @@ def draw(
     drawn = {"Loss by step": _losses(out, report["stages"])}
     for name, evaluator in evaluators.items():
         if isinstance(evaluator, Pictured):
-            panels = {"before extension": before[name], "after extension": after[name]}
-            drawn[f"{name.capitalize()}, before and after"] = evaluator.draw(out / f"{name}.png", panels)
+            title, panels = name.capitalize(), {name: after[name]}
+            if before[name] != after[name]:  # otherwise it is of what extension does not touch, and shown once
+                title = f"{title}, before and after"
+                panels = {"before extension": before[name], "after extension": after[name]}
+            drawn[title] = evaluator.draw(out / f"{name}.png", panels)
     return drawn
 
 

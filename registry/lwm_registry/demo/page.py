@@ -31,6 +31,7 @@ def write(path: Path, report: Mapping[str, Any], drawn: Mapping[str, Path]) -> N
         "<h2>Stages</h2>",
         _stages(report["stages"]),
         *(f"<h2>{escape(title)}</h2>{_picture(file, '')}" for title, file in drawn.items()),
+        *(f"<h2>{escape(name.capitalize())}, in numbers</h2>{_records(r)}" for name, r in report["measured"].items()),
         "<h2>Needle, cell by cell</h2>",
         _needle(report),
         "<h2>A continuation</h2>",
@@ -67,6 +68,12 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
         for s in stages
     ]  # fmt: skip
     return _table(head, rows)
+
+
+def _records(records: Sequence[Mapping[str, Any]]) -> str:
+    """An evaluator's records as a table, with its own names of columns."""
+    cells = [[f"{v:.3f}" if isinstance(v, float) else v for v in record.values()] for record in records]
+    return _table(records[0].keys(), cells)
 
 
 def _needle(report: Mapping[str, Any]) -> str:
