@@ -8,13 +8,19 @@ import jax
 from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
 from lwm_core.model import TransformerFamily
 from lwm_core.text import ByteTokenizer, TextTokenizer
+from lwm_core.vision import AbstractVisionFamily, AbstractVisionTokenizer, vision_modality
 from lwm_core.vocab import Modality, Vocabulary
 
 
-def tiny_subject(tokenizer: TextTokenizer | None = None) -> Subject:
-    """A subject with fresh weights and one modality, text."""
+def tiny_subject(
+    tokenizer: TextTokenizer | None = None, vision: AbstractVisionTokenizer | AbstractVisionFamily | None = None
+) -> Subject:
+    """A subject with fresh weights and one modality, text; with `vision`, its codes too."""
     tokenizer = tokenizer or ByteTokenizer()
     vocabulary = Vocabulary((Modality("text", tokenizer.size, tokenizer.markers),))
+    if vision is not None:
+        seen = vision.init(key=jax.random.key(0)) if isinstance(vision, AbstractVisionFamily) else vision
+        vocabulary = vocabulary.with_modality(vision_modality(seen))
     family = TransformerFamily(vocab_size=vocabulary.size, width=16, layers=1, heads=2, kv_heads=1, ffn=16)
     return Subject(eqx.filter_jit(family.init)(key=jax.random.key(0)), tokenizer, vocabulary)
 
@@ -23,10 +29,11 @@ def check_evaluator(evaluator: Evaluator, subject: Subject | None = None) -> Non
     """Raises `AssertionError` unless the evaluator keeps its contract.
 
     It gives an `Evaluation` with a name and records of plain JSON values in equal columns, and the same again
-    for the same subject. Give a small `subject`; by default one of fresh weights over bytes.
+    for the same subject. Give a small `subject`; by default one of fresh weights over bytes, and over the codes of
+    the evaluator's `vision` if it has one.
     """
     assert isinstance(evaluator, Evaluator), f"{type(evaluator).__name__} is not an Evaluator."
-    subject = subject or tiny_subject()
+    subject = subject or tiny_subject(vision=getattr(evaluator, "vision", None))
     first = evaluator(subject)
     assert isinstance(first, Evaluation), f"Expected an Evaluation, got {type(first).__name__}."
     assert first.name and first.records, "An evaluation without a name or without records."
