@@ -73,7 +73,7 @@ def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, A
         needed, reason = _refused(error), str(error).splitlines()[0][:400]
         return replace(made, peak_bytes_per_chip=needed, reason=reason, compile_seconds=time.monotonic() - began)
     memory: Any = compiled.memory_analysis()
-    found = collectives(compiled.as_text() or "")
+    found, unread = _read(compiled)
     stays = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
     peak = stays + memory.temp_size_in_bytes
     fits = machine.limit is None or peak <= machine.limit
@@ -86,8 +86,17 @@ def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, A
         hops=_hops(found),
         estimate=estimate(machine, flops, resident, found),
         compile_seconds=time.monotonic() - began,
-        reason="" if fits else f"It needs {peak} bytes of a chip's {machine.limit}.",
+        reason=unread if fits else f"It needs {peak} bytes of a chip's {machine.limit}.",
     )
+
+
+def _read(compiled: jax.stages.Compiled) -> tuple[list[Collective], str]:
+    """The program's collectives; and why there are none, where its text cannot be had (libtpu 0.0.52 writes some
+    programs with work on the host in a form that it cannot read)."""
+    try:
+        return collectives(compiled.as_text() or ""), ""
+    except jax.errors.JaxRuntimeError as error:
+        return [], f"It fits; its collectives are not known: the compiler gives no text of it ({str(error)[:160]})."
 
 
 def _sent(found: Sequence[Collective]) -> dict[str, int]:

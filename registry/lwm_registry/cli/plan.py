@@ -42,7 +42,7 @@ def plan(
     Example: lwm plan lwm-text-1m --topology v4:32 --mesh 1,1,1,32 optimizer.accumulate=4
     """
     from lwm_core.mesh import MeshSpec
-    from lwm_core.plan import GENERATIONS, SLICES, machine
+    from lwm_core.plan import GENERATIONS, SLICES, machine, ways
     from lwm_core.plan import fit as search
     from lwm_core.plan import longest as search_longest
     from lwm_core.plan import plan as compiled
@@ -68,7 +68,10 @@ def plan(
     else:
         sizes = _sizes(mesh) if mesh else getattr(getattr(work, "stage", None), "mesh", None)
         here = machines[0]
-        if sizes is None and topology == "here":  # as training would
+        if sizes is None and serve is not None:
+            spec = next(ways(work, here, given.overrides)).mesh
+            sizes = (spec.dp, spec.fsdp, spec.tp, spec.sp)
+        elif sizes is None and topology == "here":  # as training would
             sizes, here = (1, 1, 1, 1), here._replace(devices=here.devices[:1])
         spec = MeshSpec(*sizes) if sizes else MeshSpec(sp=here.chips)
         made = compiled(work, here, spec, {**given.overrides, **({"mesh": list(sizes)} if mesh and sizes else {})})
