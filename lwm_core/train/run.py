@@ -25,11 +25,11 @@ from lwm_core.load import Stream
 from lwm_core.mesh import placed
 from lwm_core.mesh.chips import peak_flops
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.train.feed import to_batch
 from lwm_core.train.culprit import Around, refused
+from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, evaluated, gates_of, measured, verdict_at
 from lwm_core.train.guard import Diverged
-from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, restored_moments, write_recipe
+from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, noted_on, restored_moments, write_recipe
 from lwm_core.train.observer import (
     CheckpointSaved,
     Event,
@@ -97,7 +97,8 @@ def train(
         keeper.settle()
     except BaseException as error:
         keeper.let_go(error)
-        _notify(pipeline, RunFailed(error, now.place.step))
+        with noted_on(error):  # a full disk fails whoever writes of the failure, too
+            _notify(pipeline, RunFailed(error, now.place.step))
         raise
     _notify(pipeline, RunFinished(out, now.place.step))
 

@@ -3,7 +3,7 @@
 Owns the contract only. `lwm_core.pipeline.Pipeline` keeps it; so may any record of parts.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -74,6 +74,6 @@ class Trainable(Protocol):
         """How documents become samples of that id space."""
         ...
 
-    def restored(self, path: Path) -> AbstractSequenceModel:
-        """The model in a checkpoint."""
+    def restored(self, path: Path, where: Callable[[Any], Any] | None = None) -> AbstractSequenceModel:
+        """The model in a checkpoint; `where` gives a tree of `ShapeDtypeStruct`s the shardings to read it into."""
         ...
