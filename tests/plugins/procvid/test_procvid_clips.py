@@ -13,6 +13,11 @@ def clips(count, frames=4, seed=0):
     return [draw_clip(np.random.default_rng([seed, index]), frames) for index in range(count)]
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    return clips(2000)
+
+
 def truth(clip):
     """The answers, from the frames alone."""
     first, last = clip.frames[0], clip.frames[-1]
@@ -34,7 +39,7 @@ def truth(clip):
 
 @pytest.mark.parametrize("frames", [2, 4, 6])
 def test_every_answer_is_what_the_frames_say(frames):
-    for clip in clips(300, frames):
+    for clip in clips(150, frames):
         assert len(clip.frames) == frames and all(frame in every_frame() for frame in clip.frames)
         found = truth(clip)
         assert clip.questions
@@ -43,8 +48,8 @@ def test_every_answer_is_what_the_frames_say(frames):
             assert question.answer in question.choices
 
 
-def test_every_word_of_a_caption_holds():
-    for clip in clips(400):
+def test_every_word_of_a_caption_holds(drawn):
+    for clip in drawn[:400]:
         words, first, last = clip.caption.split(), clip.frames[0], clip.frames[-1]
         assert words[1:2] == [first[0].look.colour]
         assert words[2].startswith(first[0].look.name)
@@ -58,8 +63,7 @@ def test_every_word_of_a_caption_holds():
             assert words[words.index("turns") + 1] == last[0].look.colour and words[-1] == truth(clip)["second"]
 
 
-def test_all_kinds_ways_seconds_and_answers_occur_about_evenly():
-    drawn = clips(3000)
+def test_all_kinds_ways_seconds_and_answers_occur_about_evenly(drawn):
     kinds = Counter(clip.kind for clip in drawn)
     assert all(abs(kinds[kind] / len(drawn) - share) < 0.04 for kind, share in KINDS.items())
     answers = {}
@@ -69,11 +73,10 @@ def test_all_kinds_ways_seconds_and_answers_occur_about_evenly():
             assert set(question.choices) >= set(answers[question.kind])
     for kind, counts in answers.items():
         choices = {"way": 5, "digit": 10, "shape": 4, "colour": 5, "first": 5, "last": 5, "count": 4, "second": 3}[kind]
-        assert len(counts) == choices and max(counts.values()) < 1.35 * sum(counts.values()) / choices, kind
+        assert len(counts) == choices and max(counts.values()) < 1.4 * sum(counts.values()) / choices, kind
 
 
-def test_one_caption_in_eight_is_held_out_and_always_the_same():
-    drawn = clips(3000)
+def test_one_caption_in_eight_is_held_out_and_always_the_same(drawn):
     out = {clip.caption for clip in drawn if clip.held_out}
     assert not out & {clip.caption for clip in drawn if not clip.held_out}
     assert 0.09 < len(out) / len({clip.caption for clip in drawn}) < 0.16
@@ -81,7 +84,7 @@ def test_one_caption_in_eight_is_held_out_and_always_the_same():
 
 
 def test_the_same_draw_gives_the_same_clip_and_others_differ():
-    assert clips(50) == clips(50) and clips(50) != clips(50, seed=1)
+    assert clips(20) == clips(20) and clips(20) != clips(20, seed=1)
 
 
 def test_things_stay_in_the_frame_apart_from_each_other_and_differ():
@@ -91,6 +94,5 @@ def test_things_stay_in_the_frame_apart_from_each_other_and_differ():
         for thing in frame:
             covered[thing.y : thing.y + SIDE, thing.x : thing.x + SIDE] += 1
         assert covered.sum() == len(frame) * SIDE**2 and covered.max() == 1
-    pixels = np.stack([render(frame) for frame in frames]).reshape(len(frames), -1)
-    assert len(np.unique(pixels, axis=0)) == len(frames), "two frames look the same"
+    assert len({render(frame).tobytes() for frame in frames}) == len(frames), "two frames look the same"
     assert WHITE not in COLOURS
