@@ -22,9 +22,10 @@ from lwm_core.curriculum import Fail, GateFailed, RollBack, Stage
 from lwm_core.data.problems import reports
 from lwm_core.evaluate.base import Evaluation
 from lwm_core.load import Stream
-from lwm_core.mesh import placed
+from lwm_core.mesh import outlined, placed
 from lwm_core.mesh.chips import peak_flops
 from lwm_core.model.base import AbstractSequenceModel
+from lwm_core.train.back import GoBack, gone_back
 from lwm_core.train.culprit import Around, refused
 from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, evaluated, gates_of, measured, verdict_at
@@ -51,12 +52,16 @@ from lwm_core.vocab import Vocabulary
 
 
 class _Standing(NamedTuple):
-    """What the rest of a run starts from; `moments` restores them into a like tree, None gives fresh ones."""
+    """What the rest of a run starts from; `moments` restores them into a like tree, None gives fresh ones.
+
+    - `unsaved`: whether it is to be saved before its first step.
+    """
 
     model: AbstractSequenceModel
     vocabulary: Vocabulary
     place: Place
     moments: Callable[[Any], Any] | None = None
+    unsaved: bool = False
 
 
 def train(
@@ -93,7 +98,7 @@ def train(
     keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop)
     try:
         while now.place.stage < last:
-            now = _run_stage(pipeline, keeper, now)
+            now = _after_stage(pipeline, keeper, now)
         keeper.settle()
     except BaseException as error:
         keeper.let_go(error)
@@ -115,15 +120,37 @@ def _start(pipeline: Trainable, out: Path, found: Path | None) -> _Standing:
         return _begun_again(pipeline, out, place)
     ended = place.stage_step >= stage.steps + place.gates.more
     if ended and (verdict == "advance" or not gates_of(pipeline, stage)):
-        return _Standing(pipeline.restored(found), vocabulary, place.following())
+        return _Standing(_restored(pipeline, found, place.stage + 1), vocabulary, place.following())
     moments = partial(restored_moments, pipeline, found)
-    return _Standing(pipeline.restored(found), vocabulary, place, moments)
+    return _Standing(_restored(pipeline, found, place.stage), vocabulary, place, moments)
 
 
 def _begun_again(pipeline: Trainable, out: Path, place: Place) -> _Standing:
     """The beginning of the stage under way, after a roll-back."""
     path, vocabulary = kept_beginning(pipeline, out)
-    return _Standing(pipeline.restored(path), vocabulary, replace(place, stage_step=0, stream=None))
+    model = _restored(pipeline, path, place.stage)
+    return _Standing(model, vocabulary, replace(place, stage_step=0, stream=None, guard=place.guard.following()))
+
+
+def _restored(pipeline: Trainable, path: Path, stage: int) -> AbstractSequenceModel:
+    """The model in a checkpoint, read to where stage number `stage` has its weights: whole on no host."""
+    with stage_mesh(pipeline.stages[min(stage, len(pipeline.stages) - 1)]) as mesh:
+        return pipeline.restored(path, partial(outlined, mesh=mesh, rules=pipeline.placement))
+
+
+def _after_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing:
+    """What comes after a stage, or where its guard says to go on."""
+    try:
+        return _run_stage(pipeline, keeper, now)
+    except GoBack as back:
+        place, event = back.place, back.event
+    # Here the weights and moments of the stage are let go: there need not be room for two of them.
+    stage = pipeline.stages[place.stage]
+    with stage_mesh(stage):
+        before = _start(pipeline, keeper.out, keeper.newest())
+    place, event = gone_back(place, event, before.place, stage.rows)
+    _notify(pipeline, event)
+    return before._replace(place=place, unsaved=True)
 
 
 def _run_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing:
@@ -145,6 +172,8 @@ def _run_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standing
         left_out = reports({name: pipeline.sources[name] for name in stage.mixture})
         _notify(pipeline, StageStarted(stage, place.stage, describe(model.attention, mesh), left_out))
         step = make_step(pipeline.objective, optimizer, vocabulary, pipeline.optimizer.accumulate, pipeline.placement)
+        if now.unsaved:
+            keeper.save(stage, state, place, vocabulary)
         state, place = _trained(pipeline, keeper, stage, step, state, place, vocabulary, mesh)
         if not gates_of(pipeline, stage):
             return _Standing(state.model, vocabulary, place.following())
@@ -182,7 +211,7 @@ def _steps(
     while place.stage_step < last:
         start = time.monotonic()
         stream_state, rows = stream.next(stream_state)
-        batch = to_batch(rows, state.model.attention.layout, mesh)
+        batch = to_batch(rows, state.model.attention.layout, mesh, stage.uneven)
         limit = None if guard is None else jnp.float32(guard.limit(place.guard))
         state, metrics = step(state, batch if limit is None else Limited(batch, limit))
         work = work_of(rows, pipeline.objective, state.model)  # meanwhile
@@ -197,6 +226,8 @@ def _steps(
             if metrics["refused"]:
                 around = Around(stream, was.stream or stream.init(), stream_state)
                 event = refused(pipeline, out, stage, was, metrics, state.model, rows, batch, around)
+                if event.verdict == "roll-back":
+                    raise GoBack(place, event)
                 _notify(pipeline, event)
                 if event.verdict == "stop":
                     raise Diverged(f"{event.reason} It began in {event.layer}; the rows are in {event.batch}.")
