@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
+import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh
 
-from lwm_core.mesh.axes import AXES
+from lwm_core.mesh.axes import AXES, SP
+from lwm_core.mesh.walk import closed_walk
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class MeshSpec:
         return self.make(devices[:fixed] if fixed > 0 else devices)
 
     def make(self, devices: Sequence | None = None) -> Mesh:
-        """A mesh over these devices (all by default), sp fastest so that ring neighbours are near.
+        """A mesh over these devices (all by default), sp fastest so that ring neighbours are near: next to each other,
+        where the devices are chips of a torus.
 
         Use it as `with jax.set_mesh(spec.make()): ...`.
         """
@@ -67,4 +70,11 @@ class MeshSpec:
         sizes = self.sizes(len(devices))
         # An axis may take part of one of the torus's: 16 of a slice of 4 x 8 x 8.
         laid = mesh_utils.create_device_mesh(tuple(sizes.values()), devices, allow_split_physical_axes=True)
+        if all(getattr(device, "coords", None) is not None for device in devices):
+            laid = np.apply_along_axis(_as_ring, AXES.index(SP), laid)
         return Mesh(laid, AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def _as_ring(devices: np.ndarray) -> np.ndarray:
+    """The devices of one sp line in the order of a ring."""
+    return devices[closed_walk([tuple(device.coords) for device in devices])]

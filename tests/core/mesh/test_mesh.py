@@ -1,12 +1,17 @@
 """Mesh sizes and logical axes."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 
-from lwm_core.mesh import AXES, MeshSpec, constrain, partition, sharding
+from lwm_core.mesh import AXES, MeshSpec, constrain, partition, sharding, tpu_devices
+from lwm_core.mesh.walk import closed_walk
 
 
 def test_one_size_may_be_left_to_the_device_count():
@@ -50,3 +55,28 @@ def test_constrain_lays_out_and_is_nothing_outside_a_mesh():
         laid = jax.jit(lambda x: constrain(x * 1, "batch", "sequence"))(x)
     assert laid.sharding.is_equivalent_to(sharding(mesh, "batch", "sequence"), 2)
     np.testing.assert_array_equal(laid, x)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=3), st.randoms(use_true_random=False))
+def test_a_ring_goes_from_neighbour_to_neighbour_and_home(sides, shuffler):
+    places = list(itertools.product(*(range(side) for side in sides)))
+    shuffler.shuffle(places)
+    walk = [places[n] for n in closed_walk(places)]
+    assert sorted(walk) == sorted(places)
+    longer = [side for side in sides if side > 1]
+    if len(longer) > 1 and any(side % 2 == 0 for side in longer):
+        steps = [
+            sum(abs(a - b) for a, b in zip(*pair, strict=True)) for pair in zip(walk, walk[1:] + walk[:1], strict=True)
+        ]
+        assert set(steps) == {1}
+
+
+def test_a_slice_of_a_torus_is_laid_out_as_rings():
+    pytest.importorskip("libtpu")
+    mesh = MeshSpec(tp=2, sp=-1).make(tpu_devices("v5e", "4x8"))
+    for line in mesh.devices.reshape(2, 16):
+        places = [device.coords for device in line]
+        assert all(
+            sum(abs(a - b) for a, b in zip(*pair, strict=True)) == 1
+            for pair in itertools.pairwise([*places, places[0]])
+        )
