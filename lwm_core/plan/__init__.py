@@ -11,6 +11,8 @@ from lwm_core.plan.machine import Machine as Machine
 from lwm_core.plan.machine import machine as machine
 from lwm_core.plan.plan import Plan as Plan
 from lwm_core.plan.plan import plan as plan
+from lwm_core.plan.refuse import DoesNotFit as DoesNotFit
+from lwm_core.plan.refuse import check_fits as check_fits
 from lwm_core.plan.work import Serving as Serving
 from lwm_core.plan.work import Training as Training
 from lwm_core.plan.work import Work as Work

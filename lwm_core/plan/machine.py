@@ -48,12 +48,7 @@ def machine(topology: str) -> Machine:
     Raises `ValueError` for a name that is none, and `ModuleNotFoundError` where the TPU's compiler is missing.
     """
     if topology == "here":
-        devices = tuple(jax.devices())
-        stats = devices[0].memory_stats() if devices[0].platform != "cpu" else None
-        limit = (stats or {}).get("bytes_limit")
-        if devices[0].platform == "cpu":  # simulated devices share the host's memory
-            limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(devices)
-        return Machine(topology, devices, chip(devices[0].device_kind), limit)
+        return here(tuple(jax.devices()))
     generation, _, size = topology.partition(":")
     if generation not in GENERATIONS or (size and not re.fullmatch(r"\d+(x\d+)*", size)):
         raise ValueError(
@@ -64,6 +59,17 @@ def machine(topology: str) -> Machine:
     devices = tuple(_devices(generation, shape))
     known = chip(devices[0].device_kind)
     return Machine(f"{generation}:{shape}", devices, known, known.usable_bytes if known else None)
+
+
+def here(devices: tuple[Any, ...]) -> Machine:
+    """These devices, of the machine at hand."""
+    limit = None
+    if devices[0].platform == "cpu":  # simulated devices share their host's memory
+        hosts = max(1, len({device.process_index for device in devices}))
+        limit = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * hosts // len(devices)
+    else:
+        limit = (devices[0].memory_stats() or {}).get("bytes_limit")
+    return Machine("here", devices, chip(devices[0].device_kind), limit)
 
 
 def _shape(generation: str, size: str) -> str:

@@ -12,9 +12,9 @@ from jax.sharding import PartitionSpec
 from typer.testing import CliRunner
 
 from lwm_core.mesh import MeshSpec
-from lwm_core.plan import Machine, machine, plan
+from lwm_core.plan import DoesNotFit, Machine, machine, plan
 from lwm_core.plan.hlo import collectives
-from lwm_registry import catalog
+from lwm_registry import catalog, compose
 from lwm_registry.cli import app
 from lwm_registry.planning import sketch
 
@@ -124,3 +124,10 @@ def test_a_machine_without_room_gets_advice():
     found = fit(given.training(), [small], {}, told=lambda line: None)
     assert found.found is None and len(found.tried) == 3 and "not compiled" in found.tried[0]
     assert "chips like these" in found.advice
+
+
+def test_training_refuses_what_cannot_fit_before_it_makes_a_weight(tmp_path):
+    too_large = compose("tiny-text", {"model.width": 8192, "model.heads": 64, "model.ffn": 22016, "model.layers": 800})
+    with pytest.raises(DoesNotFit, match=r"(?s)Stage 'short' does not fit.*weights.*optimiser.*lwm plan RECIPE --fit"):
+        too_large.train(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
