@@ -21,6 +21,7 @@ from lwm_core.evaluate.base import Evaluation, Evaluator, Subject
 from lwm_core.mesh import Rules, made
 from lwm_core.model.base import AbstractModelFamily, AbstractSequenceModel
 from lwm_core.objective import AbstractObjective, CrossEntropy, NamesModalities
+from lwm_core.plan import Training, check_fits
 from lwm_core.sample import AbstractSampler, Greedy
 from lwm_core.sample.text import generate_text
 from lwm_core.text import TextTokenizer
@@ -180,8 +181,17 @@ class Pipeline:
         return Renderer(vocabulary, self.tokenizer, begin="text.bos", end="text.eos")
 
     def _ran(self, out: Path, until: str | None, stop: Stop | None, *, resume: bool) -> "Pipeline":
+        for stage in self.stages:
+            self._check_fits(stage)
         run(self, out, until=until, resume=resume, stop=stop)
         return replace(self, weights=out / "checkpoints")
+
+    def _check_fits(self, stage: Stage) -> None:
+        """Raises `DoesNotFit` for a stage that this machine cannot hold, before a weight is made."""
+        vocabulary = self.vocabulary_for(stage)
+        family = self._family(vocabulary.size)
+        work = Training(family, stage, vocabulary, self.objective, self.optimizer, self.placement)
+        check_fits(work, jax.devices())
 
     @property
     def _checkpoint(self) -> Path:
