@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 
 from lwm_core.attention.base import AbstractAttention, AttentionSite, Support, require
 from lwm_core.attention.coords import TokenCoords, Visibility
+from lwm_core.attention.placement import heads_support
 from lwm_core.layout.base import AbstractLayout
 from lwm_core.layout.contiguous import Contiguous
 
@@ -20,9 +21,7 @@ class DenseAttention(AbstractAttention):
     layout: AbstractLayout = eqx.field(default_factory=Contiguous)
 
     def supports(self, site: AttentionSite) -> Support:
-        if site.heads % site.kv_heads:
-            return Support(False, f"{site.heads} query heads do not divide by {site.kv_heads} key heads.")
-        return Support(True)
+        return heads_support(site)
 
     def __call__(
         self,

@@ -12,6 +12,7 @@ from lwm_core.data.mixture import MIXTURE_BY, check_shares
 
 
 SCHEDULES = ("constant", "cosine")
+UNEVEN = ("error", "pad")
 REQUIRED = ("name", "sequence_length", "rope_theta", "rows", "steps", "learning_rate")
 
 
@@ -26,7 +27,9 @@ class Stage:
     - `mixture_by`: what shares are shares of: the stage's "tokens", or its "documents", whatever their lengths;
     - `modalities`: what the vocabulary must hold when the stage starts; the model grows to it;
     - `mesh`: (dp, fsdp, tp, sp), -1 for "whatever devices are left"; None runs on one device, a mesh smaller
-      than the machine on the first devices.
+      than the machine on the first devices;
+    - `uneven`: what becomes of rows whose length does not divide over sp in the layout's way: "error" refuses the
+      stage, "pad" gives every row empty slots at its end until it does.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Stage:
     mixture_by: Literal["tokens", "documents"] = "tokens"
     modalities: tuple[str, ...] = ("text",)
     mesh: tuple[int, int, int, int] | None = None
+    uneven: Literal["error", "pad"] = "error"
 
     def __post_init__(self):
         self._check_numbers()
@@ -50,6 +54,8 @@ class Stage:
             check_shares(self.mixture, f"Stage {self.name!r}")
         if self.mixture_by not in MIXTURE_BY:
             raise ValueError(f"Stage {self.name!r}: mixture_by={self.mixture_by!r}: give {' or '.join(MIXTURE_BY)}.")
+        if self.uneven not in UNEVEN:
+            raise ValueError(f"Stage {self.name!r}: uneven={self.uneven!r}: give {' or '.join(UNEVEN)}.")
         if self.mesh is not None and (len(self.mesh) != 4 or any(n < 1 and n != -1 for n in self.mesh)):
             raise ValueError(f"Stage {self.name!r}: mesh={self.mesh}: give four sizes (dp, fsdp, tp, sp), or -1.")
 

@@ -22,7 +22,7 @@ from lwm_core.mesh import MeshSpec
 from lwm_core.model.base import AbstractSequenceModel
 from lwm_core.objective.base import Batch, Origin
 from lwm_core.processes import joined
-from lwm_core.train.feed import check_rows, order_of
+from lwm_core.train.feed import check_rows, slots_of
 from lwm_core.train.step import check_accumulate
 from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
@@ -109,10 +109,10 @@ def check_stages(
             vocabulary = _continued(pipeline.vocabulary_for(stage), vocabulary)
             stage_stream(pipeline, index, vocabulary)
             with stage_mesh(stage) as mesh:
-                order_of(stage.sequence_length, model.attention.layout, mesh)
+                slots = slots_of(stage.sequence_length, model.attention.layout, mesh, stage.uneven)
                 check_rows(stage.rows, mesh)
                 check_accumulate(stage.rows, pipeline.optimizer.accumulate)
-                _check_model(pipeline, stage, model, vocabulary)
+                _check_model(pipeline, (stage.rows, slots), model, vocabulary)
         except (ValueError, OSError) as error:
             error.add_note(f"Stage {stage.name!r} could not run so; nothing of this start was trained.")
             raise
@@ -133,11 +133,12 @@ def _spell(vocabulary: Vocabulary) -> str:
     return ", ".join(f"{modality.name} ({modality.size})" for modality in vocabulary.modalities)
 
 
-def _check_model(pipeline: Trainable, stage: Stage, model: AbstractSequenceModel, vocabulary: Vocabulary) -> None:
+def _check_model(
+    pipeline: Trainable, shape: tuple[int, int], model: AbstractSequenceModel, vocabulary: Vocabulary
+) -> None:
     """Traces the loss without computing it, so that attention and kernel can refuse."""
 
     def loss(model):
-        shape = stage.rows, stage.sequence_length
         ids, weights = jnp.zeros(shape, jnp.int32), jnp.zeros(shape, jnp.float32)
         batch = Batch(ids, TokenCoords(ids, ids), ids, weights, Origin(ids, ids))
         return pipeline.objective(model, batch, vocabulary).total

@@ -6,9 +6,10 @@ import pytest
 
 from lwm_core.data import Row
 from lwm_core.layout import Contiguous
+from lwm_core.layout.striped import Striped
 from lwm_core.layout.zigzag import Zigzag
 from lwm_core.mesh import MeshSpec
-from lwm_core.train.feed import to_batch
+from lwm_core.train.feed import slots_of, to_batch
 
 
 def a_row(length=16, cut=6):
@@ -53,3 +54,25 @@ def test_a_document_that_goes_on_in_the_next_row_is_no_target_across_the_edge():
 def test_rows_that_do_not_divide_are_refused_by_name():
     with pytest.raises(ValueError, match=r"3 rows a step do not divide over dp × fsdp = 2"):
         to_batch([a_row()] * 3, Contiguous(), MeshSpec(2, 1, 1, 1).make(jax.devices()[:2]))
+
+
+def test_a_length_that_does_not_divide_is_refused_with_both_ways_out():
+    mesh = MeshSpec(1, 1, 1, 4).make(jax.devices()[:4])
+    with pytest.raises(ValueError, match="multiple of 8, and got 18: use 16 or 24") as caught:
+        to_batch([a_row(18)], Zigzag(), mesh)
+    assert caught.value.__notes__ == ['Or let rows be padded to 24 slots: uneven = "pad" in the stage.']
+
+
+@pytest.mark.parametrize("layout", [Contiguous(), Zigzag(), Striped(3)])
+def test_padded_rows_keep_every_token_and_add_none(layout):
+    mesh = MeshSpec(1, 1, 1, 4).make(jax.devices()[:4])
+    plain = to_batch([a_row(18)], Contiguous())
+    padded = to_batch([a_row(18)], layout, mesh, "pad")
+    slots = padded.tokens.shape[1]
+    assert slots == slots_of(18, layout, mesh, "pad") <= 24
+    back = np.argsort(layout.permutation(slots, 4))
+    for get in (
+        lambda b: b.tokens, lambda b: b.targets, lambda b: b.weights, lambda b: b.at.segment, lambda b: b.at.position
+    ):  # fmt: skip
+        np.testing.assert_array_equal(np.asarray(get(padded))[:, back][:, :18], get(plain))
+        assert not np.asarray(get(padded))[:, back][:, 18:].any()
