@@ -75,9 +75,9 @@ class VQGANShape:
 
 SIZES = {
     "full": VQGANShape(256, (128, 256, 256, 512, 768), 2, 8192, 64, 32, 1, (-1.0, 1.0)),
-    "small": VQGANShape(64, (64, 88), 1, 1024, 16, 8, 4, (-1.0, 1.0)),
+    "small": VQGANShape(72, (64, 96), 1, 2048, 16, 8, 3, (-1.0, 1.0)),
     "tiny": VQGANShape(16, (8, 8), 1, 32, 4, 4, 2, (-1.0, 1.0)),
 }
 
 # Levels of finite scalar quantisation with about as many codes as the codebook of that size.
-FSQ_LEVELS = {"full": (8, 8, 5, 5, 5), "small": (8, 5, 5, 5), "tiny": (8, 4)}
+FSQ_LEVELS = {"full": (8, 8, 5, 5, 5), "small": (8, 8, 6, 5), "tiny": (8, 4)}

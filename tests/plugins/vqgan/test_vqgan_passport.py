@@ -23,7 +23,7 @@ from lwm_vqgan.weights import read_weights, save_weights
 
 SHIPPED = Path(__file__).parents[3] / "assets" / "vqgan" / "small.safetensors"
 DIFFUSERS = Path(__file__).parents[2] / "fixtures" / "vqgan" / "diffusers"
-SMALL = VQGANFamily(frame=64, groups=8)  # what its tensors do not show
+SMALL = VQGANFamily(frame=72, groups=8)  # what its tensors do not show
 
 
 @pytest.fixture(scope="module")
@@ -69,13 +69,13 @@ def test_weights_that_reconstruct_nothing_are_assumed_aloud(tmp_path, caplog):
 
 def test_a_passport_says_what_was_measured(trained):
     made = passport(trained)
-    assert (made.frame, made.grid, made.codebook_size) == ((64, 64), (8, 8), 1024)
+    assert (made.frame, made.grid, made.codebook_size) == ((72, 72), (12, 12), 2048)
     assert made.psnr is not None and made.psnr > 20 and made.pictures == "bunny-3"
-    assert made.golden == tuple(np.asarray(trained.encode(jnp.asarray(pictures(64))))[0].tolist())
+    assert made.golden == tuple(np.asarray(trained.encode(jnp.asarray(pictures(72))))[0].tolist())
     assert made == Passport.of_plain(json.loads(json.dumps(made.plain())))
     assert made.hash == trained.passport()["hash"]
     must_reproduce(trained, made)
-    with pytest.raises(ValueError, match="1 of 64 golden codes"):
+    with pytest.raises(ValueError, match="1 of 144 golden codes"):
         must_reproduce(trained, replace(made, golden=(*made.golden[:-1], -1)))
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -148,7 +149,7 @@ def test_an_fsq_tokenizer_learns_in_the_same_trainer(tmp_path):
 
 def test_what_a_trainer_cannot_do_is_said_before_it_starts(film, tmp_path):
     with pytest.raises(FileNotFoundError, match="No file or folder none.mp4"):
-        FrameFiles(("none.mp4",))
+        FrameFiles((Path("none.mp4"),))
     with pytest.raises(ValueError, match=r"film.mp4 is trained on and held out"):
         trainer(film, held_out=FrameFiles((film,), start=2.5))
     with pytest.raises(ValueError, match="score_every=5 is no multiple of every=2"):
