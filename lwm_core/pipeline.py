@@ -85,10 +85,7 @@ class Pipeline:
     @cached_property
     def model(self) -> AbstractSequenceModel:
         """The model: restored from `weights`, or fresh from `seed`."""
-        if self.weights is not None:
-            return self.restored(self._checkpoint)
-        family, key = self._family(self.vocabulary.size), jax.random.key(self.seed)
-        return made(lambda key: family.init(key=key), key, rules=self.placement)
+        return self.begun()[0]
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -100,8 +97,11 @@ class Pipeline:
         return Vocabulary((self._text, *self._others.values()))
 
     def begun(self) -> tuple[AbstractSequenceModel, Vocabulary]:
-        """What a new run starts from."""
-        return self.model, self.vocabulary
+        """What a new run starts from: arrays of its own, since training consumes them."""
+        if self.weights is not None:
+            return self.restored(self._checkpoint), self.vocabulary
+        family, key = self._family(self.vocabulary.size), jax.random.key(self.seed)
+        return made(lambda key: family.init(key=key), key, rules=self.placement), self.vocabulary
 
     @property
     def stages(self) -> tuple[Stage, ...]:

@@ -4,6 +4,7 @@ Owns the search, which runs only when a step was refused, with the weights from 
 """
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +18,13 @@ from lwm_core.curriculum import Stage
 from lwm_core.data import Row
 from lwm_core.load import Stream
 from lwm_core.load.blocks import Draws
+from lwm_core.mesh import constrain, spread
 from lwm_core.model.base import AbstractSequenceModel
-from lwm_core.objective.base import AbstractObjective, Batch, SaysWhatIsSeen
+from lwm_core.objective.base import Batch, SaysWhatIsSeen
 from lwm_core.objective.scores import seen
 from lwm_core.train.observer import StepGuarded
 from lwm_core.train.place import Place
+from lwm_core.train.step import micro_batches
 from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
 
@@ -54,7 +57,7 @@ def refused(
     assert pipeline.guard is not None
     step = was.step + 1
     verdict, reason = pipeline.guard.verdict(was.guard, metrics)
-    layer, tensors = layer_at_fault(pipeline.objective, model, batch, pipeline.vocabulary_for(stage))
+    layer, tensors = layer_at_fault(pipeline, model, batch, pipeline.vocabulary_for(stage), metrics)
     documents = documents_of(rows, around)
     facts = {"step": step, "stage": stage.name, "verdict": verdict, "reason": reason, "layer": layer}
     facts |= {"tensors": list(tensors), "documents": list(documents), "stream": around.before}
@@ -63,44 +66,57 @@ def refused(
 
 
 def layer_at_fault(
-    objective: AbstractObjective, model: AbstractSequenceModel, batch: Batch, vocabulary: Vocabulary
+    pipeline: Trainable,
+    model: AbstractSequenceModel,
+    batch: Batch,
+    vocabulary: Vocabulary,
+    metrics: Mapping[str, float],
 ) -> tuple[str, tuple[str, ...]]:
     """Where it began, for people, and the arrays that are not finite: of the weights, or else of the gradient.
 
-    The gradient is looked at in the order in which it is computed: head first, first layer and embedding last.
+    The micro-batches of the step are looked at in turn, so that this takes no more memory than the step. The gradient
+    is looked at in the order in which it is computed: head first, first layer and embedding last.
     """
     weights, rest = eqx.partition(model, eqx.is_inexact_array)
-    bad = not_finite(weights)
+    bad = _named(eqx.filter_jit(_finite)(weights))
     if bad:
         return f"the weights: {_spelt(*next(iter(bad.items())))}", tuple(bad)
-
-    @eqx.filter_jit
-    def gradient(weights):
-        return jax.value_and_grad(lambda w: objective(eqx.combine(w, rest), batch, vocabulary).mean)(weights)
-
-    loss, grads = gradient(weights)
-    bad = not_finite(grads)
-    if not jnp.isfinite(loss):
-        return _forwards(objective, model, batch), tuple(bad)
-    if not bad:
+    if math.isfinite(metrics["loss"]) and math.isfinite(metrics["gradient_norm"]):
         return "no array: the loss alone", ()
-    layers = [layer for found in bad.values() for layer in found]
-    first = [name for name, found in bad.items() if not found and "embed" not in name]
-    if first or not layers:
-        return f"{(first or list(bad))[0]}, backwards", tuple(bad)
-    return f"layer {max(layers)}, backwards", tuple(bad)
-
-
-def not_finite(tree: Any) -> dict[str, list[int]]:
-    """Names of arrays that hold what is not finite → in which layers; an empty list where it is of no layer."""
+    accumulate = pipeline.optimizer.accumulate
 
     @eqx.filter_jit
-    def finite(tree):
-        return jax.tree_util.tree_map_with_path(
-            lambda path, x: jnp.isfinite(x).all(axis=tuple(range(_axes(path), x.ndim))), tree
-        )
+    def gradient(weights, batch, number):
+        def total(weights):
+            return pipeline.objective(eqx.combine(weights, rest), part, vocabulary).total
 
-    leaves = jax.tree_util.tree_leaves_with_path(finite(tree))
+        part = jax.tree.map(lambda x: x[number], micro_batches(batch, accumulate))
+        loss, grads = jax.value_and_grad(total)(weights)
+        return jnp.isfinite(loss), _finite(spread(grads, pipeline.placement))
+
+    for number in range(accumulate):
+        sound, finite = gradient(weights, batch, jnp.int32(number))
+        bad = _named(finite)
+        if not sound:
+            return _forwards(pipeline, model, batch, number), tuple(bad)
+        if bad:
+            return _backwards(bad), tuple(bad)
+    return "no array: the sums over all of them alone", ()
+
+
+def _finite(tree: Any) -> Any:
+    """For each array whether all of it is finite, those of layers apart; wherever it lies, every process knows."""
+
+    def finite(path, x):
+        found = jnp.isfinite(x).all(axis=tuple(range(_axes(path), x.ndim)))
+        return constrain(found, *(None for _ in found.shape))
+
+    return jax.tree_util.tree_map_with_path(finite, tree)
+
+
+def _named(finite: Any) -> dict[str, list[int]]:
+    """Names of arrays that hold what is not finite → in which layers; an empty list where it is of no layer."""
+    leaves = jax.tree_util.tree_leaves_with_path(finite)
     named = {jax.tree_util.keystr(path, simple=True, separator="."): np.asarray(ok) for path, ok in leaves}
     return {
         name: [int(n) for n in np.flatnonzero(~ok)] if ok.ndim else [] for name, ok in named.items() if not ok.all()
@@ -115,18 +131,34 @@ def _spelt(name: str, layers: Sequence[int]) -> str:
     return f"{name} of layer {layers[0]}" if layers else name
 
 
-def _forwards(objective: AbstractObjective, model: AbstractSequenceModel, batch: Batch) -> str:
+def _backwards(bad: Mapping[str, Sequence[int]]) -> str:
+    """Where a gradient went wrong first on its way back."""
+    layers = [layer for found in bad.values() for layer in found]
+    first = [name for name, found in bad.items() if not found and "embed" not in name]
+    if first or not layers:
+        return f"{(first or list(bad))[0]}, backwards"
+    return f"layer {max(layers)}, backwards"
+
+
+def _forwards(pipeline: Trainable, model: AbstractSequenceModel, batch: Batch, number: int) -> str:
     """The first layer whose states are not finite: they stay so from there on, which makes halving enough."""
-    blocks = getattr(model, STACKED, None)
+    blocks, objective = getattr(model, STACKED, None), pipeline.objective
     if blocks is None or not isinstance(objective, SaysWhatIsSeen):
         return "somewhere forwards"
-    at = seen(batch, "none" if objective.mask == "none" else "segment")
 
     def finite(layers: int) -> bool:
-        some = jax.tree.map(lambda x: x[:layers] if eqx.is_array(x) else x, blocks)
-        part = eqx.tree_at(lambda m: getattr(m, STACKED), model, some)
-        states = eqx.filter_jit(lambda m: m.hidden(batch.tokens, at, objective.rule).states)(part)
-        return bool(jnp.isfinite(jnp.where(at.segment[..., None] > 0, states, 0)).all())
+        @eqx.filter_jit
+        def states(model, batch, number):
+            part = jax.tree.map(lambda x: x[number], micro_batches(batch, pipeline.optimizer.accumulate))
+            at = seen(part, "none" if objective.mask == "none" else "segment")
+            some = jax.tree.map(lambda x: x[:layers] if eqx.is_array(x) else x, blocks_of(model))
+            found = eqx.tree_at(blocks_of, model, some).hidden(part.tokens, at, objective.rule).states
+            return jnp.isfinite(jnp.where(at.segment[..., None] > 0, found, 0)).all()
+
+        return bool(states(model, batch, jnp.int32(number)))
+
+    def blocks_of(model):
+        return getattr(model, STACKED)
 
     low, high = 0, jax.tree.leaves(blocks)[0].shape[0]
     if not finite(low):
@@ -181,7 +213,8 @@ def keep_rows(folder: Path, step: int, rows: Sequence[Row], facts: Mapping[str, 
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"step-{step:08d}.npz"
     if jax.process_index() == 0:
-        np.savez_compressed(path, **{name: np.stack([getattr(row, name) for row in rows]) for name in FIELDS})
+        columns = {name: np.stack([getattr(row, name) for row in rows]) for name in FIELDS}
+        np.savez_compressed(path, allow_pickle=False, **columns)
         path.with_suffix(".json").write_text(json.dumps(facts, indent=1), "utf-8")
     return path
 

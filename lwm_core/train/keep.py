@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,46 +28,68 @@ from lwm_core.train.trainable import Trainable
 from lwm_core.vocab import Vocabulary
 
 
-BEFORE = "before"
+CHECKPOINTS, BEFORE = "checkpoints", "before"
 
 
 class Keeper:
     """The checkpoints of one run: at most one being written, each announced when it is whole on disk.
 
     - `announce`: is told the checkpoint's path and step;
-    - `stop`: ends the run, saved, after the step at which it is asked; None never does.
+    - `stop`: ends the run, saved, after the step at which it is asked; None never does;
+    - `back`: the checkpoint that a roll-back goes to as long as none is due; None for the run's beginning.
     """
 
-    def __init__(self, pipeline: Trainable, out: Path, announce: Callable[[Path, int], None], stop: Stop | None = None):
+    def __init__(
+        self,
+        pipeline: Trainable,
+        out: Path,
+        announce: Callable[[Path, int], None],
+        stop: Stop | None = None,
+        back: Path | None = None,
+    ):
         self.out = out
-        self._pipeline, self._announce, self._stop = pipeline, announce, stop
-        self._writing: tuple[Future[Path], int] | None = None
+        self._pipeline, self._announce, self._stop, self._back = pipeline, announce, stop, back
+        self._writing: tuple[Future[Path], int, bool] | None = None
 
     def after_step(self, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary, *, due: bool) -> None:
         """Saves when it is `due`; raises `Stopped`, saved, when the run is to stop."""
         number = 0 if self._stop is None else self._stop.asked()
         if due or number:
-            self.save(stage, state, place, vocabulary)
+            self.save(stage, state, place, vocabulary, due=due)
         elif self._writing is not None and self._writing[0].done():
             self.settle()
         if number:
             raise Stopped(self.settle() or self.out, place.step, number)
 
-    def save(self, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary) -> None:
+    def save(self, stage: Stage, state: TrainState, place: Place, vocabulary: Vocabulary, *, due: bool = True) -> None:
         """Begins a checkpoint of the whole state, when the one before it is whole."""
         self.settle()
+        # What was not due would not be there had nobody stopped the run: it says where a roll-back goes instead.
+        before = None if due else "" if self._back is None else self._back.name
+        place = replace(place, guard=replace(place.guard, before=before))
         trees = {"model": eqx.filter(state.model, eqx.is_array), "optimizer": state.moments}
         manifest = _manifest(self._pipeline, stage, place, vocabulary)
-        self._writing = self._pipeline.checkpoint.save(self.out / "checkpoints", trees, manifest), place.step
+        self._writing = self._pipeline.checkpoint.save(self.out / CHECKPOINTS, trees, manifest), place.step, due
 
     def settle(self) -> Path | None:
         """Waits for the checkpoint being written, announces it and returns its path; raises what went wrong with it."""
         if self._writing is None:
             return None
-        (future, step), self._writing = self._writing, None
+        (future, step, due), self._writing = self._writing, None
         path = future.result()
+        self._back = path if due else self._back
         self._announce(path, step)
         return path
+
+    def back(self) -> Path | None:
+        """The newest checkpoint that was due, the one being written included; None before the first.
+
+        The newest of all, where the format keeps so few that it is gone.
+        """
+        self.settle()
+        if self._back is None or self._back.exists():
+            return self._back
+        return self._pipeline.checkpoint.latest(self.out / CHECKPOINTS)
 
     def let_go(self, error: BaseException) -> None:
         """Waits likewise when the run ends by `error`, which is what it ends by, whatever comes of the checkpoint."""
@@ -77,6 +100,14 @@ class Keeper:
                 f"The run's folder, {self.out}, is full or cannot be written. The checkpoints in it are whole: mend "
                 f"that, and go on with `lwm resume {self.out}`."
             )
+
+
+def back_from(out: Path, found: Path | None, place: Place) -> Path | None:
+    """Where a roll-back goes from checkpoint `found` of place `place`, as long as none is due."""
+    before = place.guard.before
+    if before is None:
+        return found
+    return out / CHECKPOINTS / before if before else None
 
 
 @contextmanager

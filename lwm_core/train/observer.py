@@ -73,10 +73,12 @@ class StepFinished:
 class StepGuarded:
     """A step that the guard did not let happen (`lwm_core.train.guard`): weights and moments are as before it.
 
-    - `verdict`: "skip" or "stop"; `reason`: the sentence;
+    - `verdict`: "skip", "stop" or "roll-back"; `reason`: the sentence;
     - `layer`: where it began, such as "layer 3, backwards"; `tensors`: names of arrays that are not finite;
     - `documents`: what the batch was made of, {row, segment, tokens, source, name} each;
-    - `batch`: the file that holds its rows, so that it can be looked at and run again.
+    - `batch`: the file that holds its rows, so that it can be looked at and run again;
+    - `to_step`: after a roll-back, the step whose checkpoint the run goes on from (0: its beginning); `rows`: the first
+      of the stage's rows that are passed over, and the first after them; `more`: steps it adds to the run.
     """
 
     step: int
@@ -88,6 +90,9 @@ class StepGuarded:
     tensors: tuple[str, ...]
     documents: tuple[Mapping[str, Any], ...]
     batch: Path
+    to_step: int | None = None
+    rows: tuple[int, int] | None = None
+    more: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from lwm_core.train.guard import GuardState
 class Place:
     """Steps done in all, in which stage and how many of its steps, the data stream, the gates' state and the guard's.
 
-    `step` only grows: a roll-back takes `stage_step` to 0 and keeps counting.
+    `step` only grows: a roll-back takes `stage_step` back, to 0 or to a checkpoint's, and keeps counting.
     """
 
     step: int = 0
@@ -36,4 +36,5 @@ class Place:
 
     def following(self) -> "Place":
         """The beginning of the next stage."""
-        return Place(self.step, self.stage + 1, gates=GateState(decisions=self.gates.decisions))
+        gates = GateState(decisions=self.gates.decisions)
+        return Place(self.step, self.stage + 1, gates=gates, guard=self.guard.following())

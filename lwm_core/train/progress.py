@@ -73,6 +73,8 @@ class _Bar:
             self._bar.update(self._task, total=self._total)
             self._bar.console.print(_verdict(event))
         elif isinstance(event, StepGuarded):
+            self._total += event.more
+            self._bar.update(self._task, total=self._total)
             self._bar.console.print(_guarded(event), markup=False)
         elif isinstance(event, RunFinished | RunFailed):
             self._bar.stop()
@@ -101,6 +103,7 @@ class _Lines:
             self._steps += event.more
             self._say(_verdict(event))
         elif isinstance(event, StepGuarded):
+            self._steps += event.more
             self._say(_guarded(event))
         elif isinstance(event, StepFinished):
             now = time.monotonic()
@@ -160,4 +163,5 @@ def _verdict(event: GateDecided) -> str:
 def _guarded(event: StepGuarded) -> str:
     files = list(dict.fromkeys(str(d["name"] or d["source"]) for d in event.documents if d["source"]))
     named = f" of {', '.join(files[:3])}{', ...' if len(files) > 3 else ''}" if files else ""
-    return f"step {event.step}: {event.verdict}: {event.reason} Began in: {event.layer}. Batch{named}: {event.batch}"
+    verdict = event.verdict if event.to_step is None else f"{event.verdict} to step {event.to_step}"
+    return f"step {event.step}: {verdict}: {event.reason} Began in: {event.layer}. Batch{named}: {event.batch}"

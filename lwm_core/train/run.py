@@ -30,7 +30,15 @@ from lwm_core.train.culprit import Around, refused
 from lwm_core.train.feed import to_batch
 from lwm_core.train.gates import before_stage, check_gates, decided, evaluated, gates_of, measured, verdict_at
 from lwm_core.train.guard import Diverged
-from lwm_core.train.keep import Keeper, keep_beginning, kept_beginning, noted_on, restored_moments, write_recipe
+from lwm_core.train.keep import (
+    Keeper,
+    back_from,
+    keep_beginning,
+    kept_beginning,
+    noted_on,
+    restored_moments,
+    write_recipe,
+)
 from lwm_core.train.observer import (
     CheckpointSaved,
     Event,
@@ -95,7 +103,8 @@ def train(
         write_recipe(pipeline, out)
     check_folder(out)
     _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), now.place.step, pipeline.recipe))
-    keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop)
+    back = back_from(out, found, now.place)
+    keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop, back)
     try:
         while now.place.stage < last:
             now = _after_stage(pipeline, keeper, now)
@@ -147,7 +156,7 @@ def _after_stage(pipeline: Trainable, keeper: Keeper, now: _Standing) -> _Standi
     # Here the weights and moments of the stage are let go: there need not be room for two of them.
     stage = pipeline.stages[place.stage]
     with stage_mesh(stage):
-        before = _start(pipeline, keeper.out, keeper.newest())
+        before = _start(pipeline, keeper.out, keeper.back())
     place, event = gone_back(place, event, before.place, stage.rows)
     _notify(pipeline, event)
     return before._replace(place=place, unsaved=True)

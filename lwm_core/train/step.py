@@ -129,6 +129,13 @@ def check_accumulate(rows: int, accumulate: int) -> None:
         )
 
 
+def micro_batches(batch: Batch, accumulate: int) -> Batch:
+    """The rows of a step in so many micro-batches, which are a leading axis; for use inside `jit`."""
+    check_accumulate(batch.tokens.shape[0], accumulate)
+    # Every accumulate-th row, so that each device finds rows of its own in each micro-batch.
+    return jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+
+
 def _gradients(loss_of, weights, rest, batch, accumulate, placement):
     """Summed (not averaged) gradients and loss over the micro-batches."""
 
@@ -142,9 +149,7 @@ def _gradients(loss_of, weights, rest, batch, accumulate, placement):
 
     if accumulate == 1:
         return gradient(weights, batch)
-    check_accumulate(batch.tokens.shape[0], accumulate)
-    # Every accumulate-th row, so that each device finds rows of its own in each micro-batch.
-    parts = jax.tree.map(lambda x: x.reshape(-1, accumulate, *x.shape[1:]).swapaxes(0, 1), batch)
+    parts = micro_batches(batch, accumulate)
     first = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), parts)
     zero = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), jax.eval_shape(gradient, weights, first))
 
