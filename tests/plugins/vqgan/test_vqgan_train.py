@@ -154,7 +154,7 @@ def test_what_a_trainer_cannot_do_is_said_before_it_starts(film, tmp_path):
         trainer(film, held_out=FrameFiles((film,), start=2.5))
     with pytest.raises(ValueError, match="score_every=5 is no multiple of every=2"):
         trainer(film, score_every=5)
-    with pytest.raises(ValueError, match="needs training.perceptual_weight and perceptual_weights"):
+    with pytest.raises(ValueError, match="needs both training.perceptual_weight and perceptual_weights"):
         trainer(film, training=TokenizerRecipe(perceptual_weight=1.0))
     with pytest.raises(ValueError, match="needs frames of 24 pixels, these have 16: give fewer levels"):
         trainer(film, training=TokenizerRecipe(adversarial_weight=1.0)).train(tmp_path / "run")
