@@ -2,8 +2,12 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import equinox as eqx
@@ -76,11 +80,12 @@ def pipeline(guard, observer=None, *, accumulate=1, weights=None, **stage):
     )
 
 
-def planted(folder, where, **stage):
-    """Weights on disk of which one number, `where`(model)[index], is infinite."""
-    some = pipeline(None, **stage)
-    array, index = where
-    some.__dict__["model"] = eqx.tree_at(array, some.model, array(some.model).at[index].set(jnp.inf))
+def planted(folder, value, layer=1):
+    """Weights on disk with this value in two arrays of one layer."""
+    some = pipeline(None)
+    arrays = lambda model: (model.blocks.ffn.up, model.blocks.ffn.down)  # noqa: E731
+    bad = tuple(array.at[layer].set(value) for array in arrays(some.model))
+    some.__dict__["model"] = eqx.tree_at(arrays, some.model, bad)
     return some.save(folder)
 
 
@@ -211,13 +216,13 @@ def test_told_to_stop_before_it_goes_back_a_run_ends_with_the_same_bits(back, tm
 
 
 def test_what_no_other_batch_mends_stops_after_so_many_roll_backs(tmp_path):
-    weights = planted(tmp_path / "bad", (lambda m: m.blocks.ffn.up, (1, 0, 0)))
+    weights = planted(tmp_path / "bad", jnp.inf)
     heard = Observed()
     with pytest.raises(Diverged, match=r"rolled back 2 times.*blocks.ffn.up of layer 1; .*step-00000003.npz"):
         pipeline(Guard("roll-back", roll_backs=2), heard, weights=weights).train(tmp_path / "run")
     told = [(event.verdict, event.to_step, event.rows) for event in heard.of(StepGuarded)]
     assert told == [("roll-back", 0, (0, 2)), ("roll-back", 1, (2, 4)), ("stop", None, None)]
-    assert {event.tensors for event in heard.of(StepGuarded)} == {("blocks.ffn.up",)}
+    assert {event.tensors for event in heard.of(StepGuarded)} == {("blocks.ffn.up", "blocks.ffn.down")}
 
 
 def test_an_absurd_learning_rate_is_found_in_a_layer_micro_batch_by_micro_batch(tmp_path):
@@ -225,3 +230,42 @@ def test_an_absurd_learning_rate_is_found_in_a_layer_micro_batch_by_micro_batch(
     with pytest.raises(Diverged, match="refused step number 2 in a row. It began in layer"):
         pipeline(Guard("skip", most=2), heard, accumulate=2, learning_rate=1e30).train(tmp_path)
     assert [event.verdict for event in heard.of(StepGuarded)] == ["skip", "stop"]
+
+
+def test_what_overflows_forwards_is_found_in_its_layer_on_a_mesh(tmp_path):
+    """Every weight is finite here, and every device has a piece of each."""
+    weights = planted(tmp_path / "large", 3e38)
+    heard = Observed()
+    with pytest.raises(Diverged, match="It began in layer 1, forwards"):
+        pipeline(Guard(), heard, accumulate=2, weights=weights, rows=4, mesh=(1, 2, 1, 2)).train(tmp_path / "run")
+    (guarded,) = heard.of(StepGuarded)
+    assert {d["row"] for d in guarded.documents} == {0, 1, 2, 3}
+    assert all(d["source"] == "words" for d in guarded.documents)
+
+
+def test_on_a_mesh_a_run_goes_back_as_on_one_device(back, tmp_path):
+    heard = Observed()
+    pipeline(BACK, heard, mesh=(1, 2, 1, 2)).train(tmp_path)
+    alone = back[1]
+    (one,), (other,) = alone.of(StepGuarded), heard.of(StepGuarded)
+    assert (one.step, one.to_step, one.rows) == (other.step, other.to_step, other.rows)
+    losses = [[step.metrics["loss"] for step in run.of(StepFinished)] for run in (alone, heard)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["skipped", "back"])
+def test_killed_outright_around_its_decision_a_run_ends_with_the_same_bits(request, name, tmp_path):
+    """The system's own kill, of processes of their own."""
+    guard, (out, _) = {"skipped": "SPIKE", "back": "BACK"}[name], request.getfixturevalue(name)
+    for index, when in enumerate(when for when in KILLS if name == "back" or "saved" not in when):
+        program = (
+            "import os, signal, test_guard as t\n"
+            f"seen = t.Observed(t.KILLS[{when!r}], lambda: os.kill(os.getpid(), signal.SIGKILL))\n"
+            f"run = t.pipeline(t.{guard}, seen)\n"
+            f"run.{'resume' if index else 'train'}({str(tmp_path)!r})\n"
+        )
+        done = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parent, timeout=300)
+        assert done.returncode == -signal.SIGKILL, when
+    pipeline(SPIKE if name == "skipped" else BACK).resume(tmp_path)
+    assert last_of(tmp_path) == last_of(out)
