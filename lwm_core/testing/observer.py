@@ -4,6 +4,7 @@ Owns no test runner.
 """
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 from lwm_core.curriculum import Stage
@@ -33,8 +34,9 @@ def check_observer(observer: Observer) -> None:
         measured = Evaluated(2, "first", "text", Evaluation("text", (), {"loss": 1.0, "by": {"8": float("inf")}}))
         batch = out / "guard" / "step-3"
         guarded = StepGuarded(3, "first", 3, "skip", "on purpose.", "layer 1, backwards", (".embed",), (), batch)
+        back = replace(guarded, verdict="roll-back", to_step=2, rows=(2, 3), more=1)
         saved = CheckpointSaved(out / "step-2", 2)
-        for event in (began, stage_began, *steps, guarded, measured, saved, counted, RunFinished(out, 3)):
+        for event in (began, stage_began, *steps, guarded, back, measured, saved, counted, RunFinished(out, 3)):
             observer.notify(event)
         again = RunStarted(out, 3, 2, began.recipe)
         for event in (again, stage_began, counted, RunFinished(out, 3)):

@@ -76,6 +76,8 @@ class Guard:
     def __post_init__(self):
         if self.spike is not None and not self.spike > 1:
             raise ValueError(f"guard.spike = {self.spike}: give a factor above 1, such as 3.0, or leave it out.")
+        if self.spike is None and self.on_spike != "skip":
+            raise ValueError(f'guard.on_spike = "{self.on_spike}" and no guard.spike: give a factor, such as 3.0, too.')
         if min(self.least, self.most, self.roll_backs) < 1 or self.window < self.least:
             raise ValueError(
                 f"guard.window = {self.window}, least = {self.least}, most = {self.most}, roll_backs = "

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lwm_core.checkpoint.base import CheckpointError, Manifest
-from lwm_core.curriculum import GateState
+from lwm_core.curriculum import GateState, Stage
 from lwm_core.train.guard import GuardState
 
 
@@ -33,6 +33,11 @@ class Place:
         gates = GateState.of_data(manifest.gates)
         where = manifest.step, stages.index(manifest.stage), manifest.stage_step
         return Place(*where, manifest.stream, gates, GuardState.of_data(manifest.guard))
+
+    def steps(self, stages: Sequence[Stage]) -> int:
+        """Steps of the whole run, as far as is decided: those done, and those left; `stages` are all of it."""
+        left = sum(stage.steps for stage in stages[self.stage :])
+        return self.step + left + self.gates.more - self.stage_step
 
     def following(self) -> "Place":
         """The beginning of the next stage."""

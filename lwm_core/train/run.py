@@ -102,7 +102,7 @@ def train(
     if not resume:
         write_recipe(pipeline, out)
     check_folder(out)
-    _notify(pipeline, RunStarted(out, sum(s.steps for s in stages), now.place.step, pipeline.recipe))
+    _notify(pipeline, RunStarted(out, now.place.steps(stages), now.place.step, pipeline.recipe))
     back = back_from(out, found, now.place)
     keeper = Keeper(pipeline, out, lambda path, step: _notify(pipeline, CheckpointSaved(path, step)), stop, back)
     try:

@@ -26,7 +26,7 @@ from lwm_core.train.feed import to_batch
 from lwm_core.train.guard import Diverged, Guard, GuardState
 from lwm_core.train.jsonl import JsonlObserver
 from lwm_core.train.keep import restored_moments
-from lwm_core.train.observer import CheckpointSaved, StepFinished, StepGuarded
+from lwm_core.train.observer import CheckpointSaved, RunStarted, StepFinished, StepGuarded
 from lwm_core.train.optimizer import AdamW
 from lwm_core.train.stage import stage_stream
 from lwm_core.train.step import Limited, init_state, make_step
@@ -136,7 +136,7 @@ def test_limits_and_verdicts():
     assert GuardState.of_data(json.loads(json.dumps(again.data()))) == again
     assert again.following() == GuardState(decisions=({"step": 1},))
     assert Guard(spike=2.0, least=2, on_spike="roll-back", roll_backs=2).verdict(again, jump)[0] == "stop"
-    for wrong in ({"spike": 0.5}, {"least": 0}, {"window": 1}, {"roll_backs": 0}):
+    for wrong in ({"spike": 0.5}, {"least": 0}, {"window": 1}, {"roll_backs": 0}, {"on_spike": "stop"}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             Guard(**wrong)
 
@@ -211,6 +211,7 @@ def test_told_to_stop_before_it_goes_back_a_run_ends_with_the_same_bits(back, tm
         pipeline(BACK, asks).train(tmp_path, stop=stop)
     heard = Observed()
     pipeline(BACK, heard).resume(tmp_path)
+    assert [(event.steps, event.done) for event in heard.of(RunStarted)] == [(10, 7)]
     assert [event.to_step for event in heard.of(StepGuarded)] == [6]
     assert last_of(tmp_path) == last_of(back[0])
 
