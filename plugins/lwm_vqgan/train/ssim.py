@@ -29,6 +29,8 @@ def _blurred(pictures: np.ndarray) -> np.ndarray:
         radius = min(RADIUS, (length - 1) // 2)
         window = np.exp(-0.5 * (np.arange(-radius, radius + 1) / SIGMA) ** 2)
         reach = length - 2 * radius
-        places = (np.take(pictures, np.arange(at, at + reach), axis) for at in range(2 * radius + 1))
-        pictures = sum(weight * place for weight, place in zip(window / window.sum(), places, strict=True))
+        blurred = np.zeros_like(np.take(pictures, np.arange(reach), axis))
+        for at, weight in enumerate(window / window.sum()):
+            blurred += weight * np.take(pictures, np.arange(at, at + reach), axis)
+        pictures = blurred
     return pictures

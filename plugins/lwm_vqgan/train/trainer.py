@@ -94,7 +94,7 @@ class TokenizerTrainer:
         bank, held_out = self.frames.bank(size), None
         if self.held_out is not None:
             held_out = self.held_out.squares(size)
-        recent = []
+        recent, state = [], first
         with progress(total, done) as show:
             show.say(f"{len(bank)} frames to train on" + ("" if held_out is None else f", {len(held_out)} held out"))
             for state, losses in steps(first, bank, self.training, self._perceptual()):

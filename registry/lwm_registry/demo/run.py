@@ -76,7 +76,10 @@ def _measured(evaluations, when: str) -> dict[str, Any]:
     """The needle and perplexity records of one moment, under the report's names; those of others as they are."""
     needle, perplexity = evaluations["needle"], evaluations["perplexity"]
     cells = {kind: [dict(r) for r in needle.records if r["kind"] == kind] for kind in ("needle", "control")}
-    found = {f"needle_{when}": cells["needle"], f"perplexity_{when}": [dict(r) for r in perplexity.records]}
+    found: dict[str, Any] = {
+        f"needle_{when}": cells["needle"],
+        f"perplexity_{when}": [dict(r) for r in perplexity.records],
+    }
     if when == "after":
         found |= {"needle_control": cells["control"], "needle_chance": needle.summary["chance"]}
         others = {name: each for name, each in evaluations.items() if name not in ("needle", "perplexity")}
