@@ -12,9 +12,13 @@ from lwm_core.mesh import MeshSpec
 from lwm_core.plan.machine import here
 from lwm_core.plan.plan import bytes_here, plan
 from lwm_core.plan.work import Training
+from lwm_core.train.feed import check_rows
+from lwm_core.train.step import check_accumulate
 
 
 NEARLY = 0.6  # of the limit, from which the compiler is asked; under it temporaries have room
+
+SHORT = 2**14  # tokens of a micro-batch, under which a small model is not even traced
 
 
 class DoesNotFit(ValueError):
@@ -23,8 +27,14 @@ class DoesNotFit(ValueError):
 
 def check_fits(work: Training, devices: Sequence[Any]) -> None:
     """Raises `DoesNotFit`, with the plan, for a stage that those of `devices` which it uses cannot hold."""
-    spec = MeshSpec(*(work.stage.mesh or (1, 1, 1, 1)))
-    laid = spec.make_within(devices)
+    stage, accumulate = work.stage, work.optimizer.accumulate
+    spec = MeshSpec(*(stage.mesh or (1, 1, 1, 1)))
+    try:
+        laid = spec.make_within(devices)
+        check_accumulate(stage.rows, accumulate)
+        check_rows(stage.rows // accumulate, laid)
+    except ValueError:
+        return  # sizes that do not match are said, with the stage's name, where stages are checked
     machine = here(tuple(laid.devices.flat))
     if machine.limit is None:
         return
@@ -33,6 +43,8 @@ def check_fits(work: Training, devices: Sequence[Any]) -> None:
     if least > machine.limit:
         parts = ", ".join(f"{kind} {size / 2**30:.2f}" for kind, size in stays.items())
         raise DoesNotFit(_told(work, f"GiB that stay on each device: {parts}", least, machine.limit))
+    if least < machine.limit // 100 and stage.tokens_per_batch // accumulate < SHORT:
+        return
     if least + sum(work.kept().values()) // machine.chips > NEARLY * machine.limit:
         made = plan(work, machine, spec)
         if not made.fits:
