@@ -134,6 +134,7 @@ _ASKED = {
     "count": ("how many are shown?", NUMBERS),
     "second": ("at which second does it change?", ()),
 }
+QUESTIONS = tuple(_ASKED)
 
 
 def _asked(kind: str, answer: str) -> Question:
