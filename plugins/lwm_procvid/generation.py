@@ -55,7 +55,7 @@ class ProcVidGeneration:
     frames: int = 4
     split: Split = "held-out"
     seed: int = 1000
-    sampler: AbstractSampler = Categorical(0.5)
+    sampler: AbstractSampler = Categorical(0.1)
     draw_seed: int = 0
     grammar: bool = True
     batch: int = 50

@@ -294,7 +294,7 @@ def test_a_clip_killed_twice_equals_one_that_was_not(tmp_path):
     for path in (CLIP, CLIP.with_suffix(".srt")):
         shutil.copy(path, tmp_path / "in")
     whole, _ = killed_and_whole(tmp_path / "in", tmp_path, 2, (1, 2))
-    assert whole["frames"] == 90 and whole["codes"] == 90 * 64
+    assert whole["frames"] == 90 and whole["codes"] == 90 * 144
 
 
 @pytest.mark.slow
