@@ -40,11 +40,10 @@ def to_batch(
         )
     order = order_of(tokens.shape[1], layout, mesh)
     slot = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
-    place = _placement(mesh, len(rows))
-    tokens, segment, position, targets, weights, slot, size = (
-        place(np.ascontiguousarray(x[:, order]))
-        for x in (tokens, segment, position, targets, weights, slot, _sizes(segment))
-    )
+    place, arrays = _placement(mesh, len(rows)), (tokens, segment, position, targets, weights, slot, _sizes(segment))
+    if not np.array_equal(order, slot[0]):  # a copy of everything that a row in its own order is spared
+        arrays = (x[:, order] for x in arrays)
+    tokens, segment, position, targets, weights, slot, size = (place(np.ascontiguousarray(x)) for x in arrays)
     return Batch(tokens, TokenCoords(position, segment), targets, weights, Origin(slot, size))
 
 
@@ -91,7 +90,7 @@ def _sizes(segment: Int32[np.ndarray, "B T"]) -> Int32[np.ndarray, "B T"]:
     counts = [np.bincount(row) for row in segment]
     for count in counts:
         count[0] = 0
-    return np.stack([count[row] for count, row in zip(counts, segment, strict=True)]).astype(np.int32)
+    return np.stack([count.astype(np.int32)[row] for count, row in zip(counts, segment, strict=True)])
 
 
 def _placement(mesh: Mesh | None, rows: int):
