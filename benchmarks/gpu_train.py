@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 RESULTS = Path(__file__).parent / "results"
-REFERENCE = "500K tokens at 8B, batch 1, on one 80 GB H100 with offload, published for Ulysses-type offload pipelines"
+REFERENCE = "published: 500K tokens at 8B on one 80 GB H100"
 SIZES = ("7b", "3b", "1b")
 BUDGET = 540  # seconds
 

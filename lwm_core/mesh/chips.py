@@ -1,7 +1,7 @@
 """What a chip can do at best: its peak, its memory and its links, by the name that JAX gives its devices.
 
 Owns the table, which plans and utilisation share. Figures are the vendors' for dense products, per chip and not per
-device: a chip of two cores may be two devices. A device that is not here has no peak, and none is invented for it.
+device. A device that is not here has no peak, and none is invented for it.
 """
 
 from collections.abc import Iterable, Sequence

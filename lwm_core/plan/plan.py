@@ -84,7 +84,7 @@ def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, A
         bytes_by_kind=_by_kind(work, machine, resident, memory),
         collective_bytes=_sent(found),
         hops=_hops(found),
-        estimate=estimate(machine, flops, resident, found),
+        estimate=None if unread else estimate(machine, flops, resident, found),  # without its links it would be a guess
         compile_seconds=time.monotonic() - began,
         reason=unread if fits else f"It needs {peak} bytes of a chip's {machine.limit}.",
     )
