@@ -79,7 +79,7 @@ def _collective(kind: str, operation: Operation, after: list[Operation], times: 
     if started:  # its shape is (operands, results, contexts)
         arrays = arrays[: len(arrays) // 2] if kind == "reduce-scatter" else arrays
         arrays = [max(arrays, key=lambda item: item[1])] if kind != "all-reduce" else arrays
-    size, group = sum(n for _, n in arrays), _group(operation.rest)
+    size, group = sum(n for _, n in arrays), 2 if kind == "collective-permute" else _group(operation.rest)
     meanwhile = None
     if started:
         end = next((n for n, other in enumerate(after) if f"%{operation.name})" in other.rest or
@@ -107,7 +107,9 @@ def _group(rest: str) -> int:
     if iota:
         return int(iota[1])
     first = re.search(r"replica_groups=\{\{([\d,]+)\}", rest)
-    return len(first[1].split(",")) if first else 2
+    if first is None:
+        raise ValueError(f"A collective whose groups cannot be read: {rest[:200]}")
+    return len(first[1].split(","))
 
 
 def _computations(text: str) -> dict[str, list[Operation]]:
