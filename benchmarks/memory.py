@@ -1,6 +1,6 @@
 """How the memory of a training step grows with the length of a row, measured on this machine.
 
-    python benchmarks/memory.py            # writes benchmarks/results/memory.json; three minutes
+    python benchmarks/memory.py            # writes benchmarks/results/memory.json; ten minutes on one core
 
 Owns the measurement. Each length is a process of its own that trains two real steps; its resident memory at most, less
 what it held before the first step was compiled, stands beside the bytes that XLA says the program takes. Lengths that
@@ -57,7 +57,7 @@ def measured(length: int) -> dict[str, int]:
     from lwm_core.vocab import Modality, Vocabulary
 
     family = TransformerFamily(
-        vocab_size=1024, width=256, layers=4, heads=4, kv_heads=4, ffn=704, remat="attention", ffn_chunk=1024
+        vocab_size=1024, width=256, layers=2, heads=4, kv_heads=4, ffn=704, remat="attention", ffn_chunk=1024
     )
     optimizer = AdamW().build(Stage("memory", length, 1e6, 1, 10, 1e-4))
     state = placed(init_state(family.init(key=jax.random.key(0)), optimizer), None)

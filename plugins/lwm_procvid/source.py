@@ -17,7 +17,7 @@ from lwm_core.data import Document, Span
 from lwm_core.data.wording import CLOSE, OPEN
 from lwm_core.vision.base import AbstractVisionFamily, AbstractVisionTokenizer
 from lwm_core.vision.tokens import frames_to_ids
-from lwm_procvid.clips import FEWEST, HELD_OUT, MOST, QUESTIONS, Clip, Question, draw_clip
+from lwm_procvid.clips import FEWEST, HELD_OUT, KINDS, MOST, QUESTIONS, Clip, Question, draw_clip
 from lwm_procvid.world import FRAME, Frame, every_frame, render
 
 
@@ -46,6 +46,7 @@ class ProcVid:
     - `vision`: the tokenizer of 32×32 pixels (in a recipe the pipeline's own), or a family that needs no weights;
     - `form`: "generate" is a caption and its clip; "questions" a clip, then questions with their answers;
     - `frames`: of a clip, 2 to 6; `asked`: the most questions on one clip, in random order;
+    - `kinds`: the kinds of clip to show, and others are passed over; all kinds if none is named;
     - `about`: the kinds of question to ask, and clips that have none are passed over; all kinds if none is named;
     - `split`: one caption in eight, whichever it is, is "held-out" and never in "train";
     - `prompt_loss`, `vision_loss`, `answer_loss`: how much each token counts as a target: of a caption or question, of
@@ -61,6 +62,7 @@ class ProcVid:
     documents: int = 100_000
     frames: int = 4
     asked: int = 3
+    kinds: tuple[str, ...] = ()
     about: tuple[str, ...] = ()
     split: Split = "train"
     prompt_loss: float = 0.0
@@ -75,9 +77,10 @@ class ProcVid:
         for name in ("documents", "asked"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: give at least 1.")
-        unknown = [kind for kind in self.about if kind not in QUESTIONS]
-        if unknown:
-            raise ValueError(f"about={unknown[0]!r}: give kinds of question, {', '.join(QUESTIONS)}.")
+        for name, what, known in (("kinds", "clip", tuple(KINDS)), ("about", "question", QUESTIONS)):
+            unknown = [kind for kind in getattr(self, name) if kind not in known]
+            if unknown:
+                raise ValueError(f"{name}={unknown[0]!r}: give kinds of {what}, {', '.join(known)}.")
         if not FEWEST <= self.frames <= MOST:
             raise ValueError(f"frames={self.frames}: give {FEWEST} to {MOST}, so that things stay in the frame.")
 
@@ -105,10 +108,13 @@ class ProcVid:
         rng = np.random.default_rng([self.seed, index])
         for _ in range(ATTEMPTS):
             clip = draw_clip(rng, self.frames)
-            wanted = self.split == "all" or clip.held_out == (self.split == "held-out")
-            if wanted and (self._fitting(clip) or not self.about):
+            if self._wanted(clip):
                 return clip, rng
         raise RuntimeError(f"No {self.split} caption in {ATTEMPTS} draws.")
+
+    def _wanted(self, clip: Clip) -> bool:
+        split = self.split == "all" or clip.held_out == (self.split == "held-out")
+        return split and (not self.kinds or clip.kind in self.kinds) and bool(self._fitting(clip) or not self.about)
 
     def _fitting(self, clip: Clip) -> list[Question]:
         """The questions on the clip that this source may ask."""

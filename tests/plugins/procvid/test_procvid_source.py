@@ -62,6 +62,13 @@ def test_seeds_and_splits_are_apart():
     assert text(SMALL[0]) + text(SMALL[1]) != "".join(text(ProcVid(VISION, documents=64, seed=9)[i]) for i in (0, 1))
 
 
+def test_only_the_kinds_that_are_asked_for_are_shown():
+    source = ProcVid(VISION, documents=64, kinds=("count", "move"), about=("shape",))
+    clips = [source.clip(i)[0] for i in range(64)]
+    assert {clip.kind for clip in clips} == {"count", "move"}
+    assert all(any(question.kind == "shape" for question in clip.questions) for clip in clips)
+
+
 def test_a_pickled_source_carries_codes_and_no_tokenizer():
     copy = pickle.loads(pickle.dumps(SMALL))
     assert copy.vision is None and np.array_equal(copy[3].spans[1].content, SMALL[3].spans[1].content)
@@ -74,6 +81,8 @@ def test_a_pickled_source_carries_codes_and_no_tokenizer():
         ({"frames": 7}, "give 2 to 6"),
         ({"documents": 0}, "give at least 1"),
         ({"asked": 0}, "give at least 1"),
+        ({"kinds": ("moves",)}, "kinds='moves': give kinds of clip, move, change, cut, count"),
+        ({"about": ("when",)}, "about='when': give kinds of question"),
     ],
 )
 def test_bad_options_are_refused(options, said):
