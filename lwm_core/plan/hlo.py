@@ -60,7 +60,9 @@ def collectives(text: str) -> list[Collective]:
         for at, operation in enumerate(body):
             kind = operation.kind.removesuffix("-start")
             if kind in _KINDS and times[name]:
-                found.append(_collective(kind, operation, body[at + 1 :], times[name]))
+                if math.isnan(times[name]):
+                    raise ValueError(f"A collective in a loop whose turns cannot be read: {operation.name}")
+                found.append(_collective(kind, operation, body[at + 1 :], int(times[name])))
     return found
 
 
@@ -124,24 +126,24 @@ def _computations(text: str) -> dict[str, list[Operation]]:
     return found
 
 
-def _times(computations: dict[str, list[Operation]]) -> dict[str, int]:
-    """How often each computation runs in one run of the program."""
-    callers: dict[str, list[tuple[str, int]]] = defaultdict(list)
+def _times(computations: dict[str, list[Operation]]) -> dict[str, float]:
+    """How often each computation runs in one run of the program; not a number below a loop that does not say."""
+    callers: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for name, body in computations.items():
         for operation in body:
-            turns = _turns(operation, computations) if operation.kind == "while" else 1
+            turns = _turns(operation, computations) if operation.kind == "while" else 1.0
             called = _CALLED.findall(operation.rest)
             branches = _BRANCHES.search(operation.rest)
             if branches:
                 called += [branch.strip().lstrip("%") for branch in branches[1].split(",")]
             for target in called:
                 callers[target].append((name, turns))
-    times: dict[str, int] = {"ENTRY": 1}
+    times: dict[str, float] = {"ENTRY": 1.0}
 
-    def of(name: str) -> int:
+    def of(name: str) -> float:
         if name not in times:
-            times[name] = 0  # a computation does not call itself
-            times[name] = sum(of(caller) * turns for caller, turns in callers[name])
+            times[name] = 0.0  # a computation does not call itself
+            times[name] = sum((of(caller) * turns for caller, turns in callers[name]), 0.0)
         return times[name]
 
     for name in computations:
@@ -149,12 +151,13 @@ def _times(computations: dict[str, list[Operation]]) -> dict[str, int]:
     return times
 
 
-def _turns(loop: Operation, computations: dict[str, list[Operation]]) -> int:
-    """How often a loop's body runs; once where its text does not say."""
+def _turns(loop: Operation, computations: dict[str, list[Operation]]) -> float:
+    """How often a loop's body runs; not a number where its text does not say, as for one that data ends."""
     known = re.search(r"known_trip_count[^\d]*(\d+)", loop.rest)
     if known:
-        return int(known[1])
+        return float(known[1])
     condition = re.search(r"condition=%?([\w.\-]+)", loop.rest)
     body = computations.get(condition[1], []) if condition else []
-    limits = [int(m[1]) for op in body if op.kind == "constant" and (m := re.match(r"(\d+)\)", op.rest))]
-    return limits[0] if len(limits) == 1 else 1
+    limits = [float(m[1]) for op in body if op.kind == "constant" and op.shape.startswith(("s32[]", "u32[]"))
+              and (m := re.match(r"(\d+)\)", op.rest))]  # fmt: skip
+    return limits[0] if len(limits) == 1 else math.nan

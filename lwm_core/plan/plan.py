@@ -92,11 +92,13 @@ def plan(work: Work, machine: Machine, mesh: MeshSpec, overrides: Mapping[str, A
 
 def _read(compiled: jax.stages.Compiled) -> tuple[list[Collective], str]:
     """The program's collectives; and why there are none, where its text cannot be had (libtpu 0.0.52 writes some
-    programs with work on the host in a form that it cannot read)."""
+    programs with work on the host in a form that it cannot read) or does not say how often one runs."""
     try:
         return collectives(compiled.as_text() or ""), ""
     except jax.errors.JaxRuntimeError as error:
         return [], f"It fits; its collectives are not known: the compiler gives no text of it ({str(error)[:160]})."
+    except ValueError as error:
+        return [], f"It fits; its collectives are not known: {error}"
 
 
 def _sent(found: Sequence[Collective]) -> dict[str, int]:

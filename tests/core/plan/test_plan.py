@@ -55,6 +55,22 @@ def test_collectives_are_counted_as_often_as_loops_in_loops_run():
     }
 
 
+def test_a_collective_in_a_loop_that_data_ends_is_not_counted_by_a_guess():
+    mesh = MeshSpec(sp=2).make(jax.devices()[:2])
+
+    def shard(x):
+        again = lambda x: jax.lax.psum(x * 0.5, "sp")  # noqa: E731
+        return jax.lax.while_loop(lambda x: jax.lax.pmax(x.max(), "sp") < 100.0, again, x)
+
+    with jax.set_mesh(mesh):
+        run = jax.jit(
+            jax.shard_map(shard, in_specs=PartitionSpec("sp"), out_specs=PartitionSpec("sp"), check_vma=False)
+        )
+        text = run.lower(jax.ShapeDtypeStruct((8,), jnp.float32)).compile().as_text()
+    with pytest.raises(ValueError, match="turns cannot be read"):
+        collectives(text)
+
+
 @needs_tpu_compiler
 def test_a_step_for_a_slice_that_is_not_here():
     """The kernel made for it, all of whose hops are hidden; exact bytes of what stays; the same as JSON."""
