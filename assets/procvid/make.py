@@ -1,9 +1,11 @@
 """Makes words.json and tokenizer.safetensors, which the recipe `procvid` uses: `python make.py`, beside this file.
 
 The tokenizer is trained on frames of up to four things of any looks, most of which no clip shows: where one quarter
-says nothing about the next, a code says little but what is in its own.
+says nothing about the next, a code says little but what is in its own. Words are learnt from text without
+the ending s, so that a plural is its word and an ending: what a model learns of a circle then holds for circles.
 """
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +21,9 @@ from lwm_vqgan.tokenizer import VQGANFamily
 from lwm_vqgan.train import TokenizerRecipe, score, train_tokenizer
 
 
-CLIPS, WORDS = 4000, 640  # enough merges for every word of the world to be one id
+CLIPS, WORDS = 4000, 640  # enough merges for every word of the world to be one id, but for its ending s
 ALONE, EMPTY = 0.4, 0.3  # shares of frames with one thing, and of quarters without one in the others
+ENDING = re.compile(r"(?<=ss)es\b|(?<=\w\w[^\Ws])s\b")
 HERE = Path(__file__).parent
 FAMILY = VQGANFamily(
     frame=32, channels=(24, 32), blocks=1, codebook=512, code_dim=8, groups=8, patch=4, pixel_range=(-1.0, 1.0),
@@ -52,9 +55,9 @@ class Mixed(NamedTuple):
 
 
 def texts(clip: Clip) -> list[str]:
-    """What is written about a clip, tags and all."""
+    """What is written about a clip, tags and all; words without the ending s or es."""
     asked = [f"</vision> {question.text} {question.answer}" for question in clip.questions]
-    return [prompt(clip.caption), f"<vision>{''.join(asked)}"]
+    return [ENDING.sub("", text) for text in (prompt(clip.caption), f"<vision>{''.join(asked)}")]
 
 
 def main() -> None:
