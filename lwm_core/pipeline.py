@@ -183,6 +183,8 @@ class Pipeline:
     def _ran(self, out: Path, until: str | None, stop: Stop | None, *, resume: bool) -> "Pipeline":
         for stage in self.stages:
             self._check_fits(stage)
+            if stage.name == until:
+                break
         run(self, out, until=until, resume=resume, stop=stop)
         return replace(self, weights=out / "checkpoints")
 

@@ -16,6 +16,8 @@ def advised(error: MisfitError, path: Path, saved: Mapping[str, Any], given: Map
     """`error`, and the options by which the recipe that checkpoint `path` was saved with differs from `given`."""
     then, now = _options(saved), _options(given)
     differing = sorted(option for option in {*then, *now} if then.get(option) != now.get(option))
+    other = [option.removesuffix("use") for option in differing if option.endswith(".use")]  # its options mean nothing
+    differing = [option for option in differing if option.endswith(".use") or not option.startswith(tuple(other))]
     if differing:
         told = ", ".join(f"{option} = {then.get(option)!r}, not {now.get(option)!r}" for option in differing[:_SHOWN])
         return MisfitError(f"{error} What fits is the recipe it was saved with: {told}.")

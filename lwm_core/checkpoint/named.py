@@ -69,8 +69,7 @@ def check_fit(path: Path, name: str, found: Mapping[str, Form], like: Any) -> No
     ]
     more = f"; and {len(differing) - _SHOWN} more" if len(differing) > _SHOWN else ""
     raise MisfitError(
-        f"{path} is of another model: of {len(wanted)} tensors of its {name!r}, {len(differing)} differ: "
-        f"{'; '.join(told)}{more}."
+        f"{path} is of another model: {len(differing)} tensors of its {name!r} differ: {'; '.join(told)}{more}."
     )
 
 

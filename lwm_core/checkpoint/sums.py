@@ -27,7 +27,7 @@ def check_sums(folder: Path, within: Iterable[str], share: tuple[int, int] = (0,
     - `share`: (index, count) to check only every count-th file, where other processes check the others.
     """
     roots = tuple(within)
-    saved = _saved(folder)
+    saved = saved_files(folder)
     listed = [name for name in saved if _inside(name, roots)]
     there = [name for name in _files(folder) if _inside(name, roots)]
     for root in roots:
@@ -45,7 +45,8 @@ def check_sums(folder: Path, within: Iterable[str], share: tuple[int, int] = (0,
             raise damaged(folder, f"{folder / name} is damaged: its hash is not the one in {SUMS}")
 
 
-def _saved(folder: Path) -> dict[str, str]:
+def saved_files(folder: Path) -> dict[str, str]:
+    """The files that a checkpoint was saved with, as paths in it, and their hashes."""
     try:
         lines = (folder / SUMS).read_text("utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -59,6 +59,11 @@ def skipping(state: dict[str, Any], sample: Sample) -> dict[str, Any]:
 def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
     """One row: the pieces one after the other as segments 1, 2, ..., then padding."""
     filled = sum([piece["length"] for piece in pieces])
+    if filled > length:
+        raise ValueError(
+            f"A row of {length} tokens was to hold {filled}: the state is of a packer with longer rows. Continue with "
+            "that length, or start from `init`."
+        )
     block = np.empty((4, length), np.int32)
     tokens, segment, position, loss = block
     tokens[:filled] = ids_of(pieces)

@@ -51,7 +51,7 @@ class MeshSpec:
         if fixed < devices:
             raise ValueError(
                 f"{self} takes {fixed} devices and there are {devices}: set one size to -1 to use them all, "
-                f"or choose some, as make(jax.devices()[:{fixed}])."
+                f"or give it {fixed} of them."
             )
         return sizes
 

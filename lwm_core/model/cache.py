@@ -128,8 +128,8 @@ def attend_cache(
         return attention(q, k, v, q_at=q_at, kv_at=kv_at, rule=rule)
     if not isinstance(attention, AbstractKernelAttention):
         raise ValueError(
-            f"{type(attention).__name__} reads caches in the dtype of its queries alone, {q.dtype}: leave the cache's "
-            "dtype out, or use an attention over a block kernel, such as 'local' or 'ring'."
+            f"{type(attention).__name__} reads caches in the dtype of its queries alone: give it {q.dtype} (lwm plan: "
+            f"--cache {q.dtype}), or use an attention over a block kernel, such as 'local' or 'ring'."
         )
     return read_stored(attention, q, k, v, q_at, kv_at, rule)
 

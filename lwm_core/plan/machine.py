@@ -75,6 +75,11 @@ def here(devices: tuple[Any, ...]) -> Machine:
 def _shape(generation: str, size: str) -> str:
     """Chips along each axis, from their number where that is what was given."""
     if size and "x" in size:
+        axes = len(SLICES[generation][0].split("x"))
+        if size.count("x") + 1 != axes:
+            raise ValueError(
+                f"{generation}:{size}: give {axes} axes of chips, such as {generation}:{SLICES[generation][2]}."
+            )
         return size
     by_chips = {math.prod(map(int, shape.split("x"))): shape for shape in SLICES[generation]}
     if not size:

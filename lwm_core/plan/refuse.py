@@ -33,12 +33,12 @@ def check_fits(work: Training, devices: Sequence[Any]) -> None:
         laid = spec.make_within(devices)
         check_accumulate(stage.rows, accumulate)
         check_rows(stage.rows // accumulate, laid)
+        stays = {kind: bytes_here(tree) for kind, tree in work.resident(laid).items()}
     except ValueError:
         return  # sizes that do not match are said, with the stage's name, where stages are checked
     machine = here(tuple(laid.devices.flat))
     if machine.limit is None:
         return
-    stays = {kind: bytes_here(tree) for kind, tree in work.resident(laid).items()}
     least = sum(stays.values())
     if least > machine.limit:
         parts = ", ".join(f"{kind} {size / 2**30:.2f}" for kind, size in stays.items())

@@ -20,7 +20,7 @@ from lwm_core.model.base import AbstractModelFamily
 from lwm_core.model.cache import CacheDtype
 from lwm_core.model.flops import CountsFlops, training_flops
 from lwm_core.objective import AbstractObjective, Batch, Origin
-from lwm_core.train.feed import check_rows
+from lwm_core.train.feed import check_rows, slots_of
 from lwm_core.train.step import check_accumulate, init_state, make_step
 from lwm_core.vocab import Vocabulary
 
@@ -108,7 +108,8 @@ class Training:
         return eqx.filter_eval_shape(lambda: init_state(self.family.init(key=jax.random.key(0)), optimizer))
 
     def _batch(self, mesh: Mesh) -> Batch:
-        return _rows(self.stage.rows, self.stage.sequence_length, mesh)
+        layout = self._state().model.attention.layout
+        return _rows(self.stage.rows, slots_of(self.stage.sequence_length, layout, mesh, self.stage.uneven), mesh)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,18 @@ class AdamW:
     clip: float = 1.0
     accumulate: int = 1
 
+    def __post_init__(self):
+        for name in ("b1", "b2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(
+                    f"optimizer.{name}={getattr(self, name)}: give 0 to 1, below 1; the paper has 0.9, 0.95."
+                )
+        for name in ("eps", "clip"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"optimizer.{name}={getattr(self, name)}: give more than 0.")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"optimizer.weight_decay={self.weight_decay}: give 0 or more.")
+
     def build(self, stage: Stage) -> optax.GradientTransformation:
         """The chain for one stage."""
         return optax.chain(

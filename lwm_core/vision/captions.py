@@ -4,13 +4,19 @@ Owns the three formats and the choice of the sentence for a stretch of film. It 
 """
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from lwm_core.data.values import did_you_mean
 
 
 SUFFIXES = (".srt", ".json", ".txt")
+_KEYS = ("start", "stop", "text")
+_EXAMPLE = 'write {"start": 0, "stop": 4, "text": "..."}'
 _TIME = r"(\d+):(\d\d):(\d\d)[,.](\d{3})"
 _ARROW = re.compile(rf"{_TIME}\s*-->\s*{_TIME}")
 
@@ -52,6 +58,26 @@ def read_captions(path: Path) -> tuple[Cue, ...]:
     return cues
 
 
+def cue_of(record: Any) -> Cue:
+    """The cue that a JSON object tells of, the whole clip where it has no times; `ValueError` says what is wrong."""
+    if not isinstance(record, dict) or not isinstance(record.get("text"), str):
+        raise ValueError(f"has no `text`: {_EXAMPLE}.")
+    for name in record:
+        if name not in _KEYS:
+            raise ValueError(f"has the key {name!r}, which is none of {', '.join(_KEYS)}{did_you_mean(name, _KEYS)}.")
+    times = []
+    for name, without in (("start", 0.0), ("stop", math.inf)):
+        time = record.get(name, without)
+        if isinstance(time, bool) or not isinstance(time, int | float) or not time >= 0:
+            raise ValueError(f"has the {name} {time!r}: give seconds, 0 or more.")
+        times.append(float(time))
+    start, stop = times
+    text = record["text"].strip()
+    if not text or not start < stop:
+        raise ValueError(f"has no text, or does not stop after it starts ({start} s to {stop} s): give text and time.")
+    return Cue(start, stop, text)
+
+
 def caption_for(cues: Sequence[Cue], start: float, stop: float) -> str:
     """The text that covers most of a stretch, the earlier one of equals; empty when none touches it."""
     best, most = "", 0.0
@@ -82,13 +108,15 @@ def _json(path: Path, text: str) -> tuple[Cue, ...]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}:{error.lineno}: not JSON ({error.msg}).") from error
+    except RecursionError as error:
+        raise ValueError(f"{path}: its lists are nested too deeply: {_EXAMPLE}.") from error
     records = data if isinstance(data, list) else [data]
     cues = []
     for index, record in enumerate(records):
-        if not isinstance(record, dict) or not isinstance(record.get("text"), str):
-            raise ValueError(f"{path}: caption {index} has no `text`: write {{'start': 0, 'stop': 4, 'text': '...'}}.")
-        start, stop = float(record.get("start", 0)), float(record.get("stop", "inf"))
-        cues.append(Cue(start, stop, record["text"].strip()))
+        try:
+            cues.append(cue_of(record))
+        except ValueError as error:
+            raise ValueError(f"{path}: caption {index} {error}") from error
     return tuple(cues)
 
 

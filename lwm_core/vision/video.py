@@ -5,6 +5,7 @@ import JAX, writes nothing (see `write`), and knows no codes (see `tokens`).
 """
 
 import importlib
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxtyping import Float64, UInt8
 
 EXTRA = 'Reading and writing video needs the packages of the `video` extra: pip install "lwm-jax[video]".'
 ODD_FRAMES = 2  # containers miscount by a frame or two at edit lists; fewer than that missing is no damage
+SHORT = 0.5  # seconds by which a film may end before its container says, where that counts no frames
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +168,13 @@ def fit_picture(picture, how: Sampling) -> UInt8[np.ndarray, "Y X 3"]:
 
 @dataclass
 class _Progress:
-    """What a pass over a file has seen: frames decoded, frames the container promises, why it stopped."""
+    """What a pass over a file has seen: frames decoded and the second at which the last ends, of so many frames and
+    seconds as the container promises (0 where it does not), and why it stopped."""
 
     decoded: int = 0
     promised: int = 0
+    until: float = 0.0
+    lasts: float = 0.0
     problem: str = ""
 
 
@@ -210,11 +215,14 @@ def _decode(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple]:
                 return
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
-            seen.promised = stream.frames
+            seen.promised, seen.lasts = stream.frames, _lasts(container, stream)
             length = float(1 / stream.average_rate) if stream.average_rate else 1 / 25
             for frame in container.decode(stream):
                 seconds = float(frame.time if frame.time is not None else seen.decoded * length)
                 seen.decoded += 1
+                seen.until = max(
+                    seen.until, seconds + max(length, float((frame.duration or 0) * (stream.time_base or 0)))
+                )
                 if how.stop is not None and seconds >= how.stop - 1e-6:
                     return
                 if seconds + length > how.start + 1e-6:
@@ -224,6 +232,18 @@ def _decode(path: Path, how: Sampling, seen: _Progress) -> Iterator[tuple]:
         return
     if seen.decoded + ODD_FRAMES < seen.promised:
         seen.problem = f"it breaks off after {seen.decoded} of {seen.promised} frames"
+    elif not seen.promised and seen.until + SHORT < seen.lasts:
+        seen.problem = f"it breaks off after {seen.until:.1f} of {seen.lasts:.1f} s"
+
+
+def _lasts(container, stream) -> float:
+    """Seconds from 0 to the end of the film, as its container tells; 0 where it does not, or tells of its sound too."""
+    told = re.fullmatch(r"(\d+):(\d\d):(\d\d\.\d+)", stream.metadata.get("DURATION", ""))  # Matroska's
+    if told:
+        return int(told[1]) * 3600 + int(told[2]) * 60 + float(told[3])
+    if stream.duration:
+        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
+    return container.duration / 1e6 if container.duration and len(container.streams) == 1 else 0.0
 
 
 def _existing(path: Path) -> Path:

@@ -84,11 +84,12 @@ def within(folder: Path, name: str) -> Path:
     path = folder / name
     try:
         real, root = path.resolve(), folder.resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # a ring of links; a NUL in a manifest's name
+        there = real.exists()
+    except (OSError, RuntimeError, ValueError) as error:  # a ring of links; a NUL in a name; one too long
         raise Unreadable("no such file", f"its path leads nowhere ({error}).") from error
     if not real.is_relative_to(root):
         raise Unreadable("outside the folder", f"leads outside of the folder, to {real}: copy the file into it.")
-    if not real.exists():
+    if not there:
         raise Unreadable("no such file", "there is no such file in the folder.")
     if not real.is_file():
         raise Unreadable("no plain file", "is no plain file (a folder, pipe or device).")
@@ -146,6 +147,6 @@ def _beside(path: Path) -> tuple[Cue, ...]:
         raise Unreadable("captions", f"its captions {found[0].name}: {fault}") from fault
     except UnicodeDecodeError as error:
         raise Unreadable("captions", f"its captions {found[0].name} are not UTF-8 ({error.reason}).") from error
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, OSError) as error:
         said = str(error).replace(str(found[0]), found[0].name)
         raise Unreadable("captions", f"its captions cannot be read: {said}") from error

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lwm_core.data.values import described, did_you_mean
-from lwm_core.vision.captions import Cue
+from lwm_core.vision.captions import Cue, cue_of
 from lwm_ingest.find import Found, Item, item_of
 from lwm_ingest.problems import Ledger, Unreadable
 
@@ -22,8 +22,11 @@ def listed(manifest: Path, folder: Path, ledger: Ledger) -> Found:
     """The files that the lines of a manifest name, in its order; names start from the folder."""
     if not manifest.is_file():
         raise FileNotFoundError(f"No manifest {manifest}: give a file of JSON lines; {_EXAMPLE}.")
+    text = manifest.read_bytes()
+    if not text.strip():
+        raise ValueError(f"The manifest {manifest} is empty: {_EXAMPLE} in it, a file to a line.")
     items = []
-    for number, raw in enumerate(manifest.read_bytes().splitlines(), 1):
+    for number, raw in enumerate(text.splitlines(), 1):
         if not raw.strip():
             continue
         item = _item(raw, folder, f"{manifest.name}:{number}", ledger)
@@ -44,7 +47,9 @@ def _item(raw: bytes, folder: Path, place: str, ledger: Ledger) -> Item | None:
 
 def _record(raw: bytes) -> Mapping[str, Any]:
     try:
-        record = json.loads(raw)
+        record = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number)
+    except UnicodeDecodeError as error:
+        raise _wrong(f"is not UTF-8 ({error.reason}): save the manifest as UTF-8.") from error
     except (ValueError, RecursionError) as error:
         raise _wrong(f"is not JSON ({error}): {_EXAMPLE}.") from error
     if not isinstance(record, dict):
@@ -52,6 +57,8 @@ def _record(raw: bytes) -> Mapping[str, Any]:
     for name in record:
         if name not in KEYS:
             raise _wrong(f"has the key {name!r}, which is none of {', '.join(KEYS)}{did_you_mean(name, KEYS)}.")
+    if "text" in record and "cues" in record:
+        raise _wrong("has both 'text' and 'cues': give one of them.")
     if "file" not in record or ("text" in record) == ("cues" in record):
         lacks = "'file'" if "file" not in record else "one of 'text' and 'cues'"
         raise _wrong(f'lacks the key {lacks}: {_EXAMPLE}; "text": "" is no caption.')
@@ -68,13 +75,23 @@ def _cues(record: Mapping[str, Any]) -> tuple[Cue, ...]:
     cues = []
     for at, cue in enumerate(record["cues"]):
         try:
-            made = Cue(float(cue["start"]), float(cue["stop"]), cue["text"].strip())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise _wrong(f'its cue {at} is {cue!r:.60}: write {{"start": 0, "stop": 4, "text": "..."}}.') from error
-        if not made.text or not 0 <= made.start < made.stop:
-            raise _wrong(f"its cue {at} has no text, or does not stop after it starts: give text and time.")
-        cues.append(made)
+            cues.append(cue_of(cue))
+        except ValueError as error:
+            raise _wrong(f"its cue {at} {error}") from error
     return tuple(cues)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object, when no key is there twice."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _wrong(problem: str) -> Unreadable:

@@ -75,7 +75,7 @@ def _picture(path: Path, how: Choice) -> Iterator[Frame]:
                 long, short = max(picture.size), min(picture.size)
         except (image.DecompressionBombWarning, image.DecompressionBombError) as error:
             raise Unreadable(
-                "picture too large", f"has more than {image.MAX_IMAGE_PIXELS:,} pixels ({error}): make it smaller."
+                "picture too large", f"has more than {image.MAX_IMAGE_PIXELS:,} pixels: make it smaller."
             ) from error
         except image.UnidentifiedImageError as error:
             raise Unreadable("broken image", "is not a readable picture: no decoder knows its first bytes.") from error

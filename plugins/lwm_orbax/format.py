@@ -30,7 +30,7 @@ from lwm_core.checkpoint.folder import (
 )
 from lwm_core.checkpoint.listing import damaged, folder_of, newest
 from lwm_core.checkpoint.named import Form, belongs, check_fit, form, laid, named, rebuilt
-from lwm_core.checkpoint.sums import check_sums
+from lwm_core.checkpoint.sums import check_sums, saved_files
 
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ def _forms(path: Path) -> dict[str, dict[str, Form]]:
 
 def _files_of(path: Path, name: str) -> list[str]:
     """What has to be sound to read a tree: its folder, and Orbax's files beside it."""
-    beside = [file.name for file in (path / _ARRAYS).iterdir() if file.is_file()] if (path / _ARRAYS).is_dir() else []
-    return [f"{_ARRAYS}/{name}", *(f"{_ARRAYS}/{file}" for file in ("_CHECKPOINT_METADATA", *beside))]
+    beside = [file for file in saved_files(path) if file.startswith(f"{_ARRAYS}/") and file.count("/") == 1]
+    return [f"{_ARRAYS}/{name}", *beside]
 
 
 def _struct(leaf: Any) -> Any:

@@ -69,12 +69,18 @@ class VQGAN(AbstractVisionTokenizer):
                 f"Frames of shape {frames.shape}: this tokenizer takes (N, {self.shape.frame}, {self.shape.frame}, "
                 f"3). Read them with Sampling(size={self.shape.frame}), or choose another size of tokenizer."
             )
+        if not jnp.issubdtype(frames.dtype, jnp.floating):
+            raise ValueError(f"Pixels of {frames.dtype}: give floats in [0, 1]; of bytes, frames / 255.")
         return _in_pieces(_encode, self, frames, self.frames_at_once)
 
     def decode(self, codes: Int32[Array, "N P"]) -> Float[Array, "N Y X 3"]:
         """Frames, clipped to [0, 1]."""
         if codes.shape[1] != self.codes_per_frame:
             raise ValueError(f"{codes.shape[1]} codes per frame: this tokenizer has {self.codes_per_frame}.")
+        if codes.size and not isinstance(codes, Tracer):  # under jit nobody can look
+            least, most = int(codes.min()), int(codes.max())
+            if least < 0 or most >= self.codebook_size:
+                raise ValueError(f"Codes from {least} to {most}: this tokenizer has 0 to {self.codebook_size - 1}.")
         return _in_pieces(_decode, self, codes, self.frames_at_once)
 
     def latents(self, frames: Float[Array, "N Y X 3"]) -> Float[Array, "N Yl Xl D"]:

@@ -4,7 +4,7 @@ Owns what stands in where a recipe leaves its tokenizers to its reader, and says
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from lwm_registry.catalog import Catalog
@@ -81,7 +81,11 @@ def sketch(recipe: Given, overrides: Mapping[str, Any], platform: str, *, catalo
 
     chosen = dict(overrides)
     tables = read(recipe, catalog, chosen)
-    if platform in KERNELS and not any(key.startswith("attention") for key in chosen) and _on_reference(tables):
+    if (
+        platform in KERNELS
+        and not any(key.startswith("attention") for key in chosen)
+        and _on_reference(tables, catalog)
+    ):
         chosen["attention.kernel.use"] = KERNELS[platform]
         tables = read(recipe, catalog, chosen)
     if "curriculum" not in tables:
@@ -101,11 +105,16 @@ def sketch(recipe: Given, overrides: Mapping[str, Any], platform: str, *, catalo
     )
 
 
-def _on_reference(tables: Mapping[str, Any]) -> bool:
-    """Whether the recipe's attention computes its blocks by the reference kernel."""
+def _on_reference(tables: Mapping[str, Any], catalog: Catalog) -> bool:
+    """Whether the recipe's attention takes a block kernel, and computes its blocks by the reference one."""
     attention = tables.get("attention")
-    kernel = attention.get("kernel", "blockwise") if isinstance(attention, Mapping) else attention
-    return (kernel.get("use") if isinstance(kernel, Mapping) else kernel) in ("blockwise", "ring", "local")
+    attention = attention if isinstance(attention, Mapping) else {"use": attention}
+    kernel = attention.get("kernel", "blockwise")
+    name = attention.get("use")
+    if name is None or (kernel.get("use") if isinstance(kernel, Mapping) else kernel) != "blockwise":
+        return False
+    part: Any = catalog.target(catalog.find("attention", name))
+    return any(field.name == "kernel" for field in fields(part))
 
 
 def _modalities(composer: Composer, needed: set[str]) -> "tuple[dict[str, Modality], tuple[str, ...]]":

@@ -93,10 +93,19 @@ def _recipe(folder: Path) -> Path | dict[str, Any]:
             )
         return written
     manifest = folder / "manifest.json"
-    recipe = json.loads(manifest.read_text("utf-8")).get("recipe") if manifest.is_file() else None
+    recipe = _held(manifest).get("recipe") if manifest.is_file() else None
     if not recipe:
         raise RegistryError(
             f"{folder} is no run: recipe.json and checkpoints/ are expected in it. "
             f"`lwm train RECIPE --out {folder}` makes one."
         )
     return recipe
+
+
+def _held(manifest: Path) -> dict[str, Any]:
+    try:
+        return json.loads(manifest.read_text("utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise RegistryError(
+            f"{manifest} is damaged ({error}): bring the file back, or give another checkpoint."
+        ) from error

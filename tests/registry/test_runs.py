@@ -76,3 +76,9 @@ def test_a_recipe_that_is_cut_short_is_named(tmp_path):
     (tmp_path / "recipe.json").write_text("{")
     with pytest.raises(RegistryError, match=r"recipe\.json is not JSON"):
         load(tmp_path)
+
+
+def test_a_damaged_manifest_of_a_lone_checkpoint_is_named(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"step": 1, "recipe"')
+    with pytest.raises(RegistryError, match=r"manifest\.json is damaged"):
+        load(tmp_path)

@@ -37,7 +37,7 @@ def _typed(value: str) -> Any:
 
 
 CpuDevices = Annotated[
-    int | None, typer.Option("--cpu-devices", help="Simulate this many devices where there is no accelerator.")
+    int | None, typer.Option("--cpu-devices", min=1, help="Simulate this many devices where there is no accelerator.")
 ]
 
 

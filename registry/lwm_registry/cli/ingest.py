@@ -84,12 +84,12 @@ def _tokenizer(given: str, overrides: list[str], weights: Path | None) -> Any:
     family = catalog().build("vision_tokenizer", spec)
     if weights is not None:
         return family.restore(weights)
-    made = family.init(key=jax.random.key(0))
-    if jax.tree.leaves(eqx.filter(made, eqx.is_array)):
+    outline = eqx.filter_eval_shape(family.init, key=jax.random.key(0))  # no network is made only to be refused
+    if any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in jax.tree.leaves(outline)):
         raise RegistryError(
             f"The tokenizer {spec['use']!r} has no weights yet, so its codes say nothing: add --weights."
         )
-    return made
+    return family.init(key=jax.random.key(0))
 
 
 def _spec(given: str) -> dict[str, Any]:

@@ -25,11 +25,13 @@ def plan(
         str | None, typer.Option("--mesh", help="Sizes of dp,fsdp,tp,sp, one of them -1; the stage's by default.")
     ] = None,
     serve: Annotated[
-        int | None, typer.Option("--serve", help="Plan generation with a cache of so many tokens, not training.")
+        int | None, typer.Option("--serve", min=1, help="Plan generation with a cache of so many tokens, not training.")
     ] = None,
     cache: Annotated[str, typer.Option("--cache", help="float32, bfloat16 or int8; with --serve.")] = "int8",
-    batch: Annotated[int, typer.Option("--batch", help="Rows served together; with --serve.")] = 1,
-    tokens: Annotated[int, typer.Option("--tokens", help="Tokens read in one step, as in prefill; with --serve.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Rows served together; with --serve.")] = 1,
+    tokens: Annotated[
+        int, typer.Option("--tokens", min=1, help="Tokens read in one step, as in prefill; with --serve.")
+    ] = 1,
     fit: Annotated[
         bool, typer.Option("--fit", help="Search for a way to fit, on the smallest slice that has one.")
     ] = False,
@@ -49,6 +51,7 @@ def plan(
     from lwm_registry.planning import sketch
 
     simulate(cpu_devices)
+    _check_search(fit, longest, mesh)
     every = topology in GENERATIONS
     if every and not fit:
         raise BadOption(f"--topology {topology} names no slice: write {topology}:{SLICES[topology][2]}, or add --fit.")
@@ -62,7 +65,7 @@ def plan(
             else search(work, machines, given.overrides, _tell)
         )
         if found.found is None:
-            _say_nothing_fits(found, as_json)
+            _say_nothing_fits(found, machines[-1], as_json)
             raise typer.Exit(DOES_NOT_FIT)
         made = found.found
     else:
@@ -92,9 +95,21 @@ def _tell(line: str) -> None:
     print(f"lwm: {line}", file=sys.stderr, flush=True)
 
 
-def _say_nothing_fits(found: Any, as_json: bool) -> None:
+def _check_search(fit: bool, longest: bool, mesh: str | None) -> None:
+    if fit and longest:
+        raise BadOption("--fit and --longest search for different things: give one of them.")
+    if mesh and (fit or longest):
+        raise BadOption(
+            f"--mesh {mesh}: --fit and --longest choose the mesh themselves; leave it out, or leave them out."
+        )
+
+
+def _say_nothing_fits(found: Any, largest: Any, as_json: bool) -> None:
+    """The keys of a plan, of the largest machine that was tried; what only a program that fits would tell is null."""
     if as_json:
-        print_json({"fits": False, "tried": found.tried, "advice": found.advice})
+        unknown = dict.fromkeys(("peak_bytes_per_chip", "bytes_by_kind", "collective_bytes", "flops", "mesh"))
+        limits = {"topology": largest.name, "chips": largest.chips, "limit_bytes_per_chip": largest.limit}
+        print_json({"fits": False, **limits, **unknown, "tried": found.tried, "advice": found.advice})
     else:
         print(found.advice)
 

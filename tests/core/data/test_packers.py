@@ -217,3 +217,10 @@ class CrossesBoundaries(SequentialPacker):
 def test_the_kit_catches(broken, message):
     with pytest.raises(AssertionError, match=message):
         check_packer(broken(16))
+
+
+@pytest.mark.parametrize("use", [SequentialPacker, FirstFitPacker, BestFitPacker])
+def test_a_state_of_longer_rows_is_refused(use):
+    state, _ = use(8).push(use(8).init(), Sample(np.arange(6, dtype=np.int32), np.ones(6, np.float32)))
+    with pytest.raises(ValueError, match="of a packer with longer rows"):
+        use(4).flush(state)

@@ -124,12 +124,65 @@ def test_the_command_plans_this_machine_and_says_so_in_json_and_in_words():
         (["tiny-text", "--topology", "v4"], "names no slice"),
         (["tiny-text", "--stage", "none"], "No stage 'none'"),
         (["tiny-text", "--mesh", "8,1,1,1"], "rows a step do not divide"),
+        (["tiny-text", "--mesh", "1,1,1,2", "--fit"], "choose the mesh themselves"),
+        (["tiny-text", "--fit", "--longest"], "different things"),
+        (["tiny-text", "--topology", "v5e:2x2x2"], "give 2 axes"),
+        (["tiny-text", "--serve", "64"], "--cache float32"),
+        (
+            [
+                "tiny-text",
+                "--mesh",
+                "1,1,1,8",
+                "attention.use=ring",
+                "curriculum.stages.0.sequence_length=62",
+                "--stage",
+                "short",
+            ],
+            "uneven",
+        ),
     ],
 )
 def test_what_cannot_be_planned_is_explained(arguments, words):
     with pytest.raises(Exception, match=words):
         found = run(*arguments)
         raise found.exception or AssertionError(found.stdout)
+
+
+@pytest.mark.parametrize("option", ["--serve", "--batch", "--tokens", "--cpu-devices"])
+def test_no_number_below_one_is_taken(option):
+    given = [] if option in ("--serve", "--cpu-devices") else ["--serve", "64"]
+    assert run("tiny-text", *given, option, "0").exit_code == 2
+
+
+def test_rows_are_planned_with_the_slots_that_they_are_padded_to():
+    stage = {"curriculum.stages.0.sequence_length": 62, "curriculum.stages.0.uneven": "pad", "attention.use": "ring"}
+    work = sketch("tiny-text", stage, "cpu", catalog=catalog()).training("short")
+    mesh = MeshSpec(sp=4).make(jax.devices()[:4])
+    assert work.resident(mesh)["batch"].tokens.shape[1] == 64
+
+
+def test_when_nothing_fits_the_keys_of_a_plan_are_there(monkeypatch):
+    import lwm_core.plan
+
+    small = Machine("small", tuple(jax.devices()[:1]), None, 1000)
+    monkeypatch.setattr(lwm_core.plan, "machine", lambda name: small)
+    told = run("tiny-text", "--fit", "--json")
+    data = json.loads(told.stdout)
+    assert told.exit_code == 1 and not data["fits"] and data["advice"] and data["limit_bytes_per_chip"] == 1000
+    assert data["chips"] == 1 and {"peak_bytes_per_chip", "bytes_by_kind", "collective_bytes", "mesh"} <= data.keys()
+
+
+@needs_tpu_compiler
+def test_a_recipe_whose_attention_takes_no_kernel_is_planned_as_it_is():
+    told = run("tiny-text", "--topology", "v4:4", "--json")
+    assert told.exit_code == 0 and json.loads(told.stdout)["fits"]
+
+
+def test_a_stage_that_is_not_to_run_is_not_asked_to_fit(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("lwm_core.pipeline.check_fits", lambda work, devices: asked.append(work.stage.name))
+    compose("tiny-text", {"curriculum.stages.0.steps": 1}).train(tmp_path / "run", until="short")
+    assert asked == ["short"]
 
 
 def test_a_machine_without_room_gets_advice():

@@ -100,3 +100,9 @@ def test_a_recipe_says_which_optimizer():
 
     mine = Mine()
     assert isinstance(mine, Optimizer) and compose(small, {"optimizer": mine}).optimizer is mine
+
+
+@pytest.mark.parametrize("options", [{"b1": 1.5}, {"b2": -0.1}, {"eps": 0.0}, {"clip": 0.0}, {"weight_decay": -1.0}])
+def test_numbers_that_no_adamw_has_are_refused(options):
+    with pytest.raises(ValueError, match=f"optimizer.{next(iter(options))}="):
+        AdamW(**options)

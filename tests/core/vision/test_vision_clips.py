@@ -85,6 +85,13 @@ def test_captions_by_time(tmp_path, name, text):
         ("a.srt", "1\nno time here\nA dog.", r"a\.srt: no line `00"),
         ("a.json", "[{]", r"a\.json:1: not JSON"),
         ("a.json", '[{"start": 1}]', r"a\.json: caption 0 has no `text`"),
+        ("a.json", '{"start": NaN, "stop": 1, "text": "x"}', r"a\.json: caption 0 has the start nan: give seconds"),
+        ("a.json", '{"start": "0", "text": "x"}', "has the start '0'"),
+        ("a.json", '{"start": true, "text": "x"}', "has the start True"),
+        ("a.json", '{"start": -5, "text": "x"}', "has the start -5"),
+        ("a.json", '{"strat": 3, "text": "x"}', "the key 'strat'.*did you mean 'start'"),
+        ("a.json", '{"start": 3, "stop": 3, "text": "x"}', "does not stop after it starts"),
+        ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.txt", "  \n", r"a\.txt holds no caption"),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import av
 import jax
 import numpy as np
 import pyarrow.parquet as pq
@@ -103,20 +105,30 @@ def test_manifest(folder, tmp_path):
         {"file": "a.jpg", "cues": [{"start": 2}]},
         {"file": 3, "text": "x"},
         [1],
+        {"file": "x" * 300 + ".png", "text": "too long a name"},
+        {"file": "a.jpg", "text": "x", "meta": {"k": float("nan")}},
+        {"file": "a.jpg", "text": "x", "cues": []},
     ]
     picture(tmp_path / "secret.png")
-    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{broken\n\n\xff")
+    twice = '{"file": "a.jpg", "text": "x", "text": "y"}'
+    (tmp_path / "list.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n{broken\n\n\xff\n" + twice)
     how = {"options": Options(fps=1.0), "manifest": tmp_path / "list.jsonl"}
     counts = ingested(folder, tmp_path, **how, on_error="skip")
     assert [(row["text"], row["meta"]["file"]) for row in rows(tmp_path / "out")] == [
         ("first", "z.png"), ("begins", "film.mp4"), (None, "z.png")
     ]  # fmt: skip
     faults = counts["left_out"]
-    assert faults["count"] == len(lines) - 3 + 2 and faults["kinds"]["outside the folder"] == 2
+    assert faults["count"] == len(lines) - 3 + 3 and faults["kinds"]["outside the folder"] == 2
     said = {fault["file"].partition(" ")[0]: fault["problem"] for fault in faults["files"]}
-    assert set(said) == {f"list.jsonl:{n}" for n in (*range(4, 16), 17)}
+    assert set(said) == {f"list.jsonl:{n}" for n in (*range(4, 19), 20, 21)}
     assert "'file'" in said["list.jsonl:4"] and "'text'" in said["list.jsonl:5"] and "txet" in said["list.jsonl:6"]
-    with pytest.raises(ValueError, match=r"list\.jsonl:4: lacks the key 'file'"):
+    assert "NaN" in said["list.jsonl:16"] and "both" in said["list.jsonl:17"] and "twice" in said["list.jsonl:21"]
+    for content, message in ((b"", "is empty"), ('{"file": "z.png", "text": "x"}'.encode("utf-16"), "not UTF-8")):
+        (tmp_path / "list.jsonl").write_bytes(content)
+        with pytest.raises(ValueError, match=message):
+            ingested(folder, tmp_path, "none", **how)
+    (tmp_path / "list.jsonl").write_text(json.dumps({"text": "no file"}))
+    with pytest.raises(ValueError, match=r"list\.jsonl:1: lacks the key 'file'"):
         ingested(folder, tmp_path, "other", **how)
 
 
@@ -126,6 +138,8 @@ def bad_folder(folder, tmp_path):
     (folder / "zero.png").write_bytes(b"")
     (folder / "zero.mp4").write_bytes(b"")
     (folder / "cut.mp4").write_bytes(data[: len(data) // 2])
+    picture(folder / "deep.png")
+    (folder / "deep.json").write_text("[" * 100_000)
     (folder / "text.mp4").write_text("not a film")
     (folder / "text.png").write_text("not a picture")
     (folder / "cut.png").write_bytes(noisy(tmp_path).read_bytes()[:2000])
@@ -151,6 +165,7 @@ def bad_folder(folder, tmp_path):
     return {
         *names.split(),
         "narrow.png",
+        "deep.png",
         "surrogate.png",
         "old\\udce9.png",
         "linked",
@@ -159,6 +174,21 @@ def bad_folder(folder, tmp_path):
         "latin.png",
         "cues.png",
     }
+
+
+def test_a_film_that_breaks_off_where_its_container_counts_no_frames(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    with av.open(str(tmp_path / "whole.mkv"), "w") as out:
+        stream = out.add_stream("mpeg4", rate=8)
+        stream.width = stream.height = 64
+        for second in range(32):
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.roll(noise, second, 0))))
+        out.mux(stream.encode(None))
+    data = (tmp_path / "whole.mkv").read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 4 // 5])
+    assert not read_video(tmp_path / "whole.mkv", Sampling()).problem
+    damaged = read_video(tmp_path / "cut.mkv", Sampling(), on_damage="keep").problem
+    assert re.search(r"breaks off after \d\.\d of 4\.0 s", damaged)
 
 
 def noisy(tmp_path):

@@ -73,6 +73,14 @@ def test_finds_the_changed_byte_that_orbax_does_not(tmp_path):
         OrbaxCheckpoint().restore(path, "model", tree)
 
 
+def test_misses_a_file_beside_the_arrays(tmp_path):
+    path = OrbaxCheckpoint(asynchronous=False).save(tmp_path, {"model": {"w": jnp.ones(8)}}, manifest(1)).result()
+    gone = next(file for file in (path / "arrays").iterdir() if file.is_file())
+    gone.unlink()
+    with pytest.raises(CheckpointError, match=f"{gone.name} is missing"):
+        OrbaxCheckpoint().restore(path, "model", {"w": jnp.ones(8)})
+
+
 def test_keeps_as_many_as_asked(tmp_path):
     format = OrbaxCheckpoint(keep=1, keep_every=2)
     for step in (1, 2, 3):

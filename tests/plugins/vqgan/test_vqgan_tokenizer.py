@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxtyping import TypeCheckError
 from safetensors.numpy import load_file, save_file
 
 from lwm_core.testing.vision_tokenizer import check_vision_tokenizer
@@ -96,3 +97,13 @@ def test_the_shipped_tokenizer_reconstructs_frames_it_never_saw():
 
 def test_the_shipped_tokenizer_keeps_the_contract():
     check_vision_tokenizer(VQGANFamily("small"), VQGANFamily("small").restore(SHIPPED))
+
+
+def test_bytes_and_codes_that_mean_nothing_are_refused():
+    tokenizer = VQGANFamily("tiny").init(key=jax.random.key(0))
+    size = tokenizer.frame_size[0]
+    with pytest.raises((ValueError, TypeCheckError), match="uint8|u8"):  # the suite's types are checked first
+        tokenizer.encode(jnp.zeros((1, size, size, 3), jnp.uint8))
+    for code in (-1, tokenizer.codebook_size):
+        with pytest.raises(ValueError, match=f"this tokenizer has 0 to {tokenizer.codebook_size - 1}"):
+            tokenizer.decode(jnp.full((1, tokenizer.codes_per_frame), code))
