@@ -14,9 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lwm_core.data import Document, Renderer, Span
-from lwm_core.data.wording import OPEN
 from lwm_core.evaluate import Evaluation, Subject
-from lwm_core.sample import AbstractSampler, Categorical, Frames, Guidance, generate
+from lwm_core.sample import AbstractSampler, Categorical, Frames, generate
 from lwm_core.vision.base import AbstractVisionTokenizer
 from lwm_core.vision.tokens import ids_to_frames
 from lwm_procvid.clips import Clip
@@ -41,7 +40,6 @@ class ProcVidGeneration:
     - `vision`: as in the source; `frames`: of a clip;
     - `split`, `seed`: which captions; by default those that no "train" source holds;
     - `sampler`: how ids are drawn; `draw_seed`: of the drawing;
-    - `guidance`: 1 draws from the caption alone; more pushes away from what no caption would give;
     - `grammar`: whether ids outside the grid of codes are ruled out. Without it, clips are exact only where the model
       has learnt them to be;
     - `batch`: prompts in one call.
@@ -59,7 +57,6 @@ class ProcVidGeneration:
     seed: int = 1000
     sampler: AbstractSampler = Categorical(0.1)
     draw_seed: int = 0
-    guidance: float = 1.0
     grammar: bool = True
     batch: int = 50
 
@@ -104,26 +101,20 @@ class ProcVidGeneration:
 
     def _drawn(self, subject: Subject, tokenizer: AbstractVisionTokenizer, clips: Sequence[Clip], start: int):
         render = Renderer(subject.vocabulary, subject.tokenizer, begin="text.bos", end=None)
-        asked = self._rendered(render, [prompt(clip.caption) for clip in clips])
+        asked = render.many([Document((Span("text", prompt(clip.caption)),), clip.caption) for clip in clips])
         grammar = None
         if self.grammar:
             sizes = tokenizer.codes_per_frame, self.frames
             grammar = Frames.of(subject.vocabulary, *sizes, codebook_size=tokenizer.codebook_size)
         return generate(
             subject.model,
-            asked,
+            [sample.tokens.tolist() for sample in asked if sample is not None],
             sampler=self.sampler,
             key=jax.random.fold_in(jax.random.key(self.draw_seed), start),
             max_new=self.frames * (tokenizer.codes_per_frame + 1),
             stop=[subject.vocabulary.marker("vision.eov")],
             grammar=grammar,
-            guidance=None if self.guidance == 1 else Guidance(self.guidance, self._rendered(render, [OPEN])),
         )
-
-    @staticmethod
-    def _rendered(render: Renderer, prompts: Sequence[str]) -> list[list[int]]:
-        samples = render.many([Document((Span("text", text),), text) for text in prompts])
-        return [sample.tokens.tolist() for sample in samples if sample is not None]
 
     @property
     def _source(self) -> ProcVid:
