@@ -149,5 +149,8 @@ class Session:
         link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         send(link, {"token": self.parcels._token})
         with self.parcels._change:
-            self._links[owner] = link
-        return link
+            if not self._over:
+                self._links[owner] = link
+                return link
+        end(link)  # closed meanwhile, by `close`, which did not know of it
+        raise Gone("The stream is closed.")

@@ -182,6 +182,20 @@ def test_who_waits_for_a_parcel_is_freed_by_either_end(company):
     together(lambda: waits(sessions[0], 1), lambda: waits(sessions[2], 0), sessions[1].close, sessions[2].close)
 
 
+def test_a_session_that_is_closed_while_it_connects_waits_for_nothing(company, monkeypatch):
+    _, parcels, *_ = company
+    session, connect = [each.open() for each in parcels][0], socket.create_connection
+
+    def meanwhile(*arguments, **options):
+        link = connect(*arguments, **options)
+        session.close()
+        return link
+
+    monkeypatch.setattr(socket, "create_connection", meanwhile)
+    with pytest.raises(Gone, match="closed"):
+        session.get(1, "never")
+
+
 def test_nobody_gets_a_parcel_without_the_token(company):
     _, parcels, *_ = company
     stranger = Parcels(0, parcels[0]._addresses, "wrong", listening(0))
