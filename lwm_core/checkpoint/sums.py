@@ -35,7 +35,7 @@ def check_sums(folder: Path, within: Iterable[str], share: tuple[int, int] = (0,
             raise damaged(folder, f"{folder / root} is missing")
     for name in listed:
         if name not in there:
-            raise damaged(folder, f"{folder / name} is missing")
+            raise damaged(folder, f"{folder / name}, which {SUMS} lists, is missing")
     for name in there:
         if name not in saved:
             raise damaged(folder, f"{folder / name} is not one of the files that {SUMS} lists")

@@ -77,7 +77,7 @@ def test_misses_a_file_beside_the_arrays(tmp_path):
     path = OrbaxCheckpoint(asynchronous=False).save(tmp_path, {"model": {"w": jnp.ones(8)}}, manifest(1)).result()
     gone = next(file for file in (path / "arrays").iterdir() if file.is_file())
     gone.unlink()
-    with pytest.raises(CheckpointError, match=f"{gone.name} is missing"):
+    with pytest.raises(CheckpointError, match=f"{gone.name}, which SHA256SUMS lists, is missing"):
         OrbaxCheckpoint().restore(path, "model", {"w": jnp.ones(8)})
 
 
