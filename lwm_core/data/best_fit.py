@@ -11,7 +11,7 @@ import numpy as np
 from lwm_core.data.base import Row, Sample
 from lwm_core.data.fitting import Fit, best_fit
 from lwm_core.data.pieces import Blocks, Piece, append, blocks_of, pieces_of, waiting
-from lwm_core.data.rows import check_options, nothing_skipped, row_of, skipping, takes
+from lwm_core.data.rows import check_held, check_options, nothing_skipped, row_of, skipping, takes
 from lwm_core.data.weighting import Weighting
 
 
@@ -89,6 +89,7 @@ class BestFitPacker:
     def _fit(self, pieces: list[Piece]) -> tuple[Fit, np.ndarray, np.ndarray]:
         """The rows by their oldest piece; how full each is; the turn of each."""
         sizes = np.array([piece["length"] for piece in pieces])
+        check_held(int(sizes.max()), self.length)
         fit = best_fit(sizes, self.length)
         ends = sizes[fit.pieces].cumsum()
         filled = ends[fit.stops - 1]

@@ -32,11 +32,6 @@ def best_fit(sizes: Sequence[int] | np.ndarray, length: int) -> Fit:
     O(n log n) for n pieces: they are sorted, and each finds its row by bisection; pieces of one size go together.
     """
     each = np.asarray(sizes, np.int64)
-    if len(each) and each.max() > length:
-        raise ValueError(
-            f"A piece of {each.max()} tokens for rows of {length}: the state is of a packer with longer rows. Continue "
-            "with that length, or start from `init`."
-        )
     order = (-each).argsort(kind="stable")
     falling = each[order]
     starts = np.flatnonzero(np.concatenate([[True], falling[1:] != falling[:-1]]))

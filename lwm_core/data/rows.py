@@ -56,14 +56,19 @@ def skipping(state: dict[str, Any], sample: Sample) -> dict[str, Any]:
     return {**state, "skipped": counts}
 
 
+def check_held(tokens: int, length: int) -> None:
+    """Raises for what a row cannot hold, which no packer of this length puts into its state."""
+    if tokens > length:
+        raise ValueError(
+            f"A row of {length} tokens was to hold {tokens}: the state is of a packer with longer rows. Continue with "
+            "that length, or start from `init`."
+        )
+
+
 def row_of(pieces: Sequence[Piece], length: int, weighting: Weighting) -> Row:
     """One row: the pieces one after the other as segments 1, 2, ..., then padding."""
     filled = sum([piece["length"] for piece in pieces])
-    if filled > length:
-        raise ValueError(
-            f"A row of {length} tokens was to hold {filled}: the state is of a packer with longer rows. Continue with "
-            "that length, or start from `init`."
-        )
+    check_held(filled, length)
     block = np.empty((4, length), np.int32)
     tokens, segment, position, loss = block
     tokens[:filled] = ids_of(pieces)

@@ -6,6 +6,7 @@ that generation makes for every chunk of tokens (`AbstractSequenceModel.hidden`)
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, runtime_checkable
 
 import equinox as eqx
@@ -73,18 +74,18 @@ class Training:
         check_rows(self.stage.rows // accumulate, mesh)
         optimizer = self.optimizer.build(self.stage)
         step = make_step(self.objective, optimizer, self.vocabulary, accumulate, self.placement)
-        state, batch = outlined(self._state(), mesh, self.placement), self._batch(mesh)
+        state, batch = outlined(self._state, mesh, self.placement), self._batch(mesh)
         with jax.set_mesh(mesh):
             return step.lowered(state, batch)
 
     def resident(self, mesh: Mesh) -> dict[str, Any]:
-        state = outlined(self._state(), mesh, self.placement)
+        state = outlined(self._state, mesh, self.placement)
         return {"weights": state.model, "optimiser": state.moments, "batch": self._batch(mesh)}
 
     def kept(self) -> dict[str, int]:
         """What the scan over layers keeps of one micro-batch for its backward pass, read off the traced program."""
         rows = self.stage.rows // self.optimizer.accumulate
-        model = self._state().model
+        model = self._state.model
         batch = _rows(rows, self.stage.sequence_length, None)
         weights, rest = eqx.partition(model, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
 
@@ -97,18 +98,19 @@ class Training:
         return {"activations": sum(leaf.size * leaf.dtype.itemsize for leaf in large)}
 
     def flops(self) -> float | None:
-        model = self._state().model
+        model = self._state.model
         rows, length = self.stage.rows, self.stage.sequence_length
         if not isinstance(model, CountsFlops):
             return None
         return training_flops(model, rows * length, rows * length * (length + 1) // 2)
 
+    @cached_property
     def _state(self):
         optimizer = self.optimizer.build(self.stage)
         return eqx.filter_eval_shape(lambda: init_state(self.family.init(key=jax.random.key(0)), optimizer))
 
     def _batch(self, mesh: Mesh) -> Batch:
-        layout = self._state().model.attention.layout
+        layout = self._state.model.attention.layout
         return _rows(self.stage.rows, slots_of(self.stage.sequence_length, layout, mesh, self.stage.uneven), mesh)
 
 

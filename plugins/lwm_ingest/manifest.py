@@ -3,11 +3,12 @@
 Owns the keys of a line and the messages for what is wrong with one. Order and repetitions are the list's own.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lwm_core.data.json_lines import record_of
+from lwm_core.data.problems import BadRecord
 from lwm_core.data.values import described, did_you_mean
 from lwm_core.vision.captions import Cue, cue_of
 from lwm_ingest.find import Found, Item, item_of
@@ -47,11 +48,9 @@ def _item(raw: bytes, folder: Path, place: str, ledger: Ledger) -> Item | None:
 
 def _record(raw: bytes) -> Mapping[str, Any]:
     try:
-        record = json.loads(raw.decode("utf-8-sig"), object_pairs_hook=_once, parse_constant=_no_number)
-    except UnicodeDecodeError as error:
-        raise _wrong(f"is not UTF-8 ({error.reason}): save the manifest as UTF-8.") from error
-    except (ValueError, RecursionError) as error:
-        raise _wrong(f"is not JSON ({error}): {_EXAMPLE}.") from error
+        record = record_of(raw)
+    except BadRecord as error:
+        raise _wrong(f"{error}") from error
     if not isinstance(record, dict):
         raise _wrong(f"is not an object but {described(record)}: {_EXAMPLE}.")
     for name in record:
@@ -59,7 +58,7 @@ def _record(raw: bytes) -> Mapping[str, Any]:
             raise _wrong(f"has the key {name!r}, which is none of {', '.join(KEYS)}{did_you_mean(name, KEYS)}.")
     if "text" in record and "cues" in record:
         raise _wrong("has both 'text' and 'cues': give one of them.")
-    if "file" not in record or ("text" in record) == ("cues" in record):
+    if "file" not in record or not {"text", "cues"} & record.keys():
         lacks = "'file'" if "file" not in record else "one of 'text' and 'cues'"
         raise _wrong(f'lacks the key {lacks}: {_EXAMPLE}; "text": "" is no caption.')
     for name, kind in (("file", str), ("text", str), ("cues", list), ("meta", dict)):
@@ -79,19 +78,6 @@ def _cues(record: Mapping[str, Any]) -> tuple[Cue, ...]:
         except ValueError as error:
             raise _wrong(f"its cue {at} {error}") from error
     return tuple(cues)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object, when no key is there twice."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
 
 
 def _wrong(problem: str) -> Unreadable:

@@ -29,7 +29,8 @@ def test_a_damaged_file_is_named_with_what_would_work(tmp_path):
     (newer / "model.safetensors").unlink()
     with pytest.raises(
         CheckpointError,
-        match=r"model.safetensors, which SHA256SUMS lists, is missing; delete .*02 to go on from step-0",
+        match=r"model.safetensors, which SHA256SUMS lists, is missing; "
+        r"delete .*step-00000002 to go on from step-0",
     ):
         format.restore(newer, "model", TREE)
 
